@@ -1,0 +1,118 @@
+//! What a thousand reviews a second cost: latency at the client, processor time and memory of the
+//! webhook. Open loop: a review is due every millisecond, whether or not the ones before it have
+//! been answered, and its latency counts from when it was due.
+//! `cargo bench -p mtls-injector --bench serve`
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark that cannot go on ends, and prints its result"
+)]
+
+#[path = "../tests/serve/authority.rs"]
+#[expect(dead_code, reason = "shared with tests that need all of it")]
+mod authority;
+#[path = "../tests/serve/client.rs"]
+#[expect(dead_code, reason = "shared with tests that need all of it")]
+mod client;
+#[path = "../tests/serve/program.rs"]
+#[expect(dead_code, reason = "shared with tests that need all of it")]
+mod program;
+
+use std::fs;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use client::{Client, Version};
+use program::Program;
+
+const ARTICLE: &str = include_str!("../tests/fixtures/admission-reviews/deployment-article.json");
+const SECONDS: u32 = 10;
+const CONNECTIONS: usize = 64;
+
+#[tokio::main]
+async fn main() {
+    let program = Program::start();
+    println!("at rest: {} KiB resident", resident(program.pid()));
+    println!("  reviews/s    p50 ms    p99 ms    max ms   cpu %   KiB resident");
+    for rate in [100, 500, 1000] {
+        let before = processor(program.pid());
+        let begun = Instant::now();
+        let latencies = load(&program, rate).await;
+        let used = processor(program.pid()) - before;
+        let share = used.as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
+        let at = |part: f64| {
+            let last = latencies.len() - 1;
+            latencies[(last as f64 * part) as usize].as_secs_f64() * 1e3
+        };
+        let kib = resident(program.pid());
+        let (half, most, all) = (at(0.5), at(0.99), at(1.0));
+        println!("{rate:11}{half:10.2}{most:10.2}{all:10.2}{share:8.1}{kib:15}");
+    }
+}
+
+/// Sends reviews at a rate, and returns how long each took, in order of length.
+async fn load(program: &Program, rate: u32) -> Vec<Duration> {
+    let mut review: Value = serde_json::from_str(ARTICLE).unwrap();
+    let annotations = &mut review["request"]["object"]["metadata"]["annotations"];
+    annotations["mtls-injector.io/egress"] = "external.system.com".into();
+    let review = Bytes::from(review.to_string());
+    let mut senders = JoinSet::new();
+    let mut queues = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let client = Client::connect(program, Version::Http2).await.unwrap();
+        let (queue, due) = mpsc::unbounded_channel();
+        queues.push(queue);
+        senders.spawn(answer_all(client, due, review.clone()));
+    }
+    let begin = Instant::now();
+    for number in 0..rate * SECONDS {
+        let due = begin + Duration::from_secs(1) * number / rate;
+        sleep_until(due).await;
+        queues[number as usize % CONNECTIONS].send(due).unwrap();
+    }
+    drop(queues);
+    let mut latencies: Vec<_> = senders.join_all().await.into_iter().flatten().collect();
+    latencies.sort();
+    assert_eq!(latencies.len(), (rate * SECONDS) as usize);
+    latencies
+}
+
+async fn answer_all(
+    mut client: Client,
+    mut due: mpsc::UnboundedReceiver<Instant>,
+    review: Bytes,
+) -> Vec<Duration> {
+    let mut latencies = Vec::new();
+    while let Some(due) = due.recv().await {
+        let answer = client.review(review.clone()).await.unwrap();
+        assert_eq!(answer.status, 200);
+        latencies.push(due.elapsed());
+    }
+    latencies
+}
+
+/// `VmRSS` of proc(5), in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// User and system time of proc(5), fields 14 and 15, in hundredths of a second.
+fn processor(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<_> = fields.split(' ').collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}

@@ -1,0 +1,230 @@
+//! The head of an HTTP/1.1 message, read strictly and written anew.
+//!
+//! In: bytes as they came. Out: either a head that has exactly one reading, or nothing: whatever is
+//! unusual is left to the general path, and so is every refusal. What goes on is written anew from
+//! the fields that were read, so that no byte is forwarded that was not understood. Knows no sockets.
+
+pub(crate) mod fields;
+#[cfg(test)]
+mod tests;
+pub(crate) mod write;
+
+use httparse::{ParserConfig, Status};
+
+use fields::{Fields, Known, connection_closes};
+
+/// A request that can be forwarded on the fast path: HTTP/1.1, origin-form, one `Host`, a body of
+/// known length or none, nothing that changes the protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RequestHead {
+    /// How many bytes the head takes, with its empty line.
+    pub(crate) length: usize,
+    /// How many bytes of body follow it.
+    pub(crate) body: usize,
+    /// Whether the answer to it has no body, as after `HEAD` (RFC 9110 section 9.3.2).
+    pub(crate) is_head: bool,
+    /// Whether the client wants the connection to end after the answer.
+    pub(crate) close: bool,
+}
+
+/// What ends the body of an answer (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// So many bytes.
+    Length(u64),
+    /// The last chunk.
+    Chunked,
+    /// The end of the connection.
+    Close,
+}
+
+/// The head of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ResponseHead {
+    /// How many bytes the head takes, with its empty line.
+    pub(crate) length: usize,
+    pub(crate) status: u16,
+    pub(crate) ending: Ending,
+    /// Whether the upstream keeps the connection for another request.
+    pub(crate) keep_alive: bool,
+}
+
+/// What a read of a head came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read<T> {
+    /// The head is whole and usual.
+    Whole(T),
+    /// There is more to come.
+    Partial,
+    /// The head is wrong, ambiguous, or merely unusual.
+    Unusual,
+}
+
+/// The parts of a request that a route is chosen by, and that its record names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'b> {
+    pub(crate) method: &'b str,
+    /// Path and query, beginning with `/`.
+    pub(crate) path_and_query: &'b str,
+    /// `Host` as it came.
+    pub(crate) host: &'b str,
+}
+
+/// Reads a request's head. The fields stay in `fields` for [`write_request`].
+pub(crate) fn read_request<'b>(
+    bytes: &'b [u8],
+    fields: &mut Fields<'b>,
+) -> Read<(RequestHead, Target<'b>)> {
+    let Some(length) = end_of_head(bytes) else {
+        return Read::Partial;
+    };
+    let mut request = httparse::Request::new(&mut fields.slots);
+    let Ok(Status::Complete(parsed)) = request.parse(bytes) else {
+        return Read::Unusual;
+    };
+    let (Some(method), Some(path_and_query), Some(1)) =
+        (request.method, request.path, request.version)
+    else {
+        return Read::Unusual;
+    };
+    fields.count = request.headers.len();
+    let origin_form = path_and_query.starts_with('/') && path_and_query.is_ascii();
+    let lines = bytes.get(..length).is_some_and(lines_end_right);
+    if parsed != length || !lines || !origin_form || matches!(method, "CONNECT" | "PRI") {
+        return Read::Unusual;
+    }
+    let Some((host, body, close)) = usual_request(fields) else {
+        return Read::Unusual;
+    };
+    let head = RequestHead {
+        length,
+        body,
+        is_head: method == "HEAD",
+        close,
+    };
+    Read::Whole((
+        head,
+        Target {
+            method,
+            path_and_query,
+            host,
+        },
+    ))
+}
+
+/// Reads what the fields of a request say about its length and its connection.
+fn usual_request<'b>(fields: &Fields<'b>) -> Option<(&'b str, usize, bool)> {
+    let mut host = None;
+    let mut body = None;
+    let mut close = false;
+    for field in fields.iter() {
+        match Known::of(field.name) {
+            Known::Host if host.is_none() => host = Some(host_of(field.value)?),
+            Known::ContentLength if body.is_none() => {
+                body = Some(usize::try_from(decimal(field.value)?).ok()?);
+            }
+            Known::Connection => close |= connection_closes(field.value)?,
+            // Twice the same, or what the general path has to look at.
+            Known::Host | Known::ContentLength | Known::TransferEncoding => return None,
+            Known::Upgrade | Known::Expect | Known::Te | Known::Trailer => return None,
+            Known::HopByHop | Known::Identity | Known::Other => {}
+        }
+    }
+    Some((host?, body.unwrap_or(0), close))
+}
+
+/// Reads an answer's head, also an interim one (1xx), which has no body.
+pub(crate) fn read_response<'b>(
+    bytes: &'b [u8],
+    to_head: bool,
+    fields: &mut Fields<'b>,
+) -> Read<ResponseHead> {
+    let Some(length) = end_of_head(bytes) else {
+        return Read::Partial;
+    };
+    let mut response = httparse::Response::new(&mut fields.slots);
+    // Strict by default: no spaces before colons, no folded lines.
+    let parsed = ParserConfig::default().parse_response(&mut response, bytes);
+    let (Ok(Status::Complete(parsed)), Some(minor), Some(status)) =
+        (parsed, response.version, response.code)
+    else {
+        return Read::Unusual;
+    };
+    fields.count = response.headers.len();
+    let lines = bytes.get(..length).is_some_and(lines_end_right);
+    if parsed != length || !lines || !(100..=599).contains(&status) {
+        return Read::Unusual;
+    }
+    let Some((ending, close)) = ending_of(fields, to_head, status) else {
+        return Read::Unusual;
+    };
+    let keep_alive = minor == 1 && !close && ending != Ending::Close;
+    Read::Whole(ResponseHead {
+        length,
+        status,
+        ending,
+        keep_alive,
+    })
+}
+
+fn ending_of(fields: &Fields<'_>, to_head: bool, status: u16) -> Option<(Ending, bool)> {
+    let mut length = None;
+    let mut chunked = false;
+    let mut close = false;
+    for field in fields.iter() {
+        match Known::of(field.name) {
+            Known::ContentLength if length.is_none() => length = Some(decimal(field.value)?),
+            Known::TransferEncoding if !chunked => {
+                if !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return None;
+                }
+                chunked = true;
+            }
+            Known::Connection => close |= connection_closes(field.value)?,
+            Known::ContentLength | Known::TransferEncoding | Known::Upgrade => return None,
+            _ => {}
+        }
+    }
+    let ending = match (
+        to_head || matches!(status, 100..=199 | 204 | 304),
+        length,
+        chunked,
+    ) {
+        (_, Some(_), true) => return None,
+        (true, ..) => Ending::Length(0),
+        (false, Some(length), false) => Ending::Length(length),
+        (false, None, true) => Ending::Chunked,
+        (false, None, false) => Ending::Close,
+    };
+    Some((ending, close))
+}
+
+/// Finds the empty line that ends a head.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// Returns whether every line ends with CR LF. The parser also takes a lone LF, and so may another
+/// recipient, or not (RFC 9112 section 2.2).
+fn lines_end_right(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head.get(at - 1) == Some(&b'\r'))
+}
+
+/// Digits and nothing else, as RFC 9110 section 8.6 wants a length.
+fn decimal(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+    if !digits {
+        return None;
+    }
+    Some(
+        value
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
+    )
+}
+
+fn host_of(value: &[u8]) -> Option<&str> {
+    let usual = |b: &u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(b);
+    let host = value.iter().all(usual) && !value.is_empty();
+    std::str::from_utf8(value).ok().filter(|_| host)
+}

@@ -1,0 +1,119 @@
+//! The fields of a message's head, and which of them mean something to a proxy.
+//!
+//! In: what the parser found. Out: names that are told apart, and what `Connection` says.
+
+use httparse::{EMPTY_HEADER, Header};
+
+/// More fields than this are unusual.
+const MOST_FIELDS: usize = 100;
+
+/// The fields of a head that was read.
+#[derive(Debug)]
+pub(crate) struct Fields<'b> {
+    pub(super) slots: [Header<'b>; MOST_FIELDS],
+    pub(super) count: usize,
+}
+
+impl<'b> Fields<'b> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: [EMPTY_HEADER; MOST_FIELDS],
+            count: 0,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Header<'b>> {
+        self.slots.iter().take(self.count)
+    }
+
+    /// Returns whether `Connection` names this field, which then goes no further.
+    pub(super) fn is_named_by_connection(&self, name: &str) -> bool {
+        self.iter()
+            .filter(|field| Known::of(field.name) == Known::Connection)
+            .filter_map(|field| std::str::from_utf8(field.value).ok())
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case(name))
+    }
+
+    /// Returns whether `Connection` names any field at all, which is rare.
+    pub(super) fn connection_names_fields(&self) -> bool {
+        self.iter()
+            .filter(|field| Known::of(field.name) == Known::Connection)
+            .any(|field| !is_only_close_or_keep_alive(field.value))
+    }
+}
+
+/// The fields that mean something to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Upgrade,
+    Expect,
+    Te,
+    Trailer,
+    /// Fields that end at the next hop (RFC 9110 section 7.6.1).
+    HopByHop,
+    /// Fields that say who a client is; only a proxy may set them.
+    Identity,
+    Other,
+}
+
+impl Known {
+    /// Finds a field by its length first: most names are ruled out without looking at a letter.
+    pub(super) fn of(name: &str) -> Self {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        match name.len() {
+            2 if is("te") => Self::Te,
+            4 if is("host") => Self::Host,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") => Self::Upgrade,
+            7 if is("trailer") => Self::Trailer,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::HopByHop,
+            14 if is("content-length") => Self::ContentLength,
+            14 if is("http2-settings") => Self::HopByHop,
+            16 if is("proxy-connection") => Self::HopByHop,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            18 if is("proxy-authenticate") => Self::HopByHop,
+            19 if is("proxy-authorization") => Self::HopByHop,
+            15.. if is_identity(name) => Self::Identity,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Fields that say who a client is: `x-forwarded-client-cert` and `x-client-cert-*`. An underscore
+/// counts as a hyphen, because CGI and its heirs hand both to an application under one name.
+fn is_identity(name: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-');
+    let begins =
+        |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same);
+    begins("x-client-cert-") || (name.len() == 23 && begins("x-forwarded-client-cert"))
+}
+
+/// Returns whether `Connection` says `close`; `None` when it asks for a switch of protocols.
+pub(super) fn connection_closes(value: &[u8]) -> Option<bool> {
+    if value.eq_ignore_ascii_case(b"keep-alive") {
+        return Some(false);
+    }
+    let text = std::str::from_utf8(value).ok()?;
+    let mut close = false;
+    for token in text.split(',').map(str::trim) {
+        if token.eq_ignore_ascii_case("upgrade") {
+            return None;
+        }
+        // Naming these would change where the message goes or ends.
+        if token.eq_ignore_ascii_case("host") || token.eq_ignore_ascii_case("content-length") {
+            return None;
+        }
+        close |= token.eq_ignore_ascii_case("close");
+    }
+    Some(close)
+}
+
+fn is_only_close_or_keep_alive(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+}

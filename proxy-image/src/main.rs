@@ -1,0 +1,7 @@
+//! The command line of the proxy.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mtls_proxy::cli::main()
+}

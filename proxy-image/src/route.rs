@@ -1,0 +1,359 @@
+//! A route at run time: what the configuration says, with everything resolved that can be resolved
+//! once. Egress routes and inbound ports are both routes: they differ only in which side has TLS.
+//!
+//! In: the configuration's `EgressRoute` and `InboundPort`. Out: [`Route`], shared by all workers,
+//! and [`Table`], which finds the route of a request.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
+use crate::config::{
+    EgressRoute, Fit, Host, InboundPort, Port, Protocol, Redirect, RequestHead, RequestMatch,
+    Retries, Rewrite, Span, Timeouts,
+};
+use crate::http::fast::idle::Idle;
+use crate::http::pool::Pool;
+use crate::metrics::{Direction, Metrics, RouteMetrics};
+use crate::rotation::Live;
+use crate::rotation::NotLoaded;
+use crate::tls::client::ClientState;
+
+/// One way through the proxy.
+pub(crate) struct Route {
+    /// The route's name in metrics, logs and errors.
+    pub(crate) name: String,
+    pub(crate) direction: Direction,
+    pub(crate) protocol: Protocol,
+    pub(crate) target: Target,
+    /// How TLS is originated; none: plaintext, because it was asked for by name.
+    pub(crate) tls: Option<Live<ClientState>>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retries: Retries,
+    pub(crate) metrics: RouteMetrics,
+    /// Egress only: the host that the route is for.
+    pub(crate) host: Option<HostOfRoute>,
+    /// Answered to every request instead of sending it on.
+    pub(crate) redirect: Option<Redirect>,
+    matches: Vec<RequestMatch>,
+    rank: u16,
+    rewrite: Option<Rewrite>,
+    /// Idle upstream connections, by worker: a connection belongs to the runtime that opened it.
+    pools: Vec<Pool>,
+    /// The same for the fast path.
+    idle: Vec<Idle>,
+}
+
+/// The host of an egress route, and what an upstream is told when the application named another.
+#[derive(Debug)]
+pub(crate) struct HostOfRoute {
+    pub(crate) name: Host,
+    pub(crate) authority: Option<HeaderValue>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A name or an address, and a port.
+    Host(Host, Port),
+    /// The name that the application dialled, of a route with a wildcard.
+    Dialled(Port),
+    /// The application of this pod.
+    Application(Port),
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// Makes the route of an egress entry, for that many workers.
+    pub(crate) fn egress(
+        route: &EgressRoute,
+        tls: Option<Live<ClientState>>,
+        metrics: &Metrics,
+        workers: usize,
+    ) -> Self {
+        let target = match (&route.address, &route.host) {
+            (Some(address), _) => Target::Host(address.clone(), route.target_port),
+            (None, Host::Wildcard(_)) => Target::Dialled(route.target_port),
+            (None, host) => Target::Host(host.clone(), route.target_port),
+        };
+        let name = route.name();
+        Self {
+            metrics: metrics.route(Direction::Egress, &name),
+            name,
+            direction: Direction::Egress,
+            protocol: route.protocol,
+            target,
+            tls,
+            timeouts: route.timeouts.clone(),
+            retries: route.retries.clone(),
+            host: Some(HostOfRoute {
+                authority: authority(&route.host, route.port),
+                name: route.host.clone(),
+            }),
+            redirect: route.answer(),
+            matches: route.matches.clone(),
+            rank: route.rank,
+            rewrite: route.rewrite.clone(),
+            pools: pools(workers),
+            idle: pools(workers),
+        }
+    }
+
+    /// Makes the route of an inbound port, for that many workers.
+    pub(crate) fn inbound(port: &InboundPort, metrics: &Metrics, workers: usize) -> Self {
+        let name = port.name();
+        Self {
+            metrics: metrics.route(Direction::Inbound, &name),
+            name,
+            direction: Direction::Inbound,
+            protocol: port.protocol,
+            target: Target::Application(port.target_port),
+            tls: None,
+            timeouts: Timeouts {
+                // The application decides how long it keeps a quiet connection; this only reaps
+                // what has been forgotten.
+                idle: Span::from_secs(3600),
+                ..Timeouts::default()
+            },
+            retries: Retries::default(),
+            host: None,
+            redirect: None,
+            matches: Vec::new(),
+            rank: 0,
+            rewrite: None,
+            pools: pools(workers),
+            idle: pools(workers),
+        }
+    }
+
+    /// Returns a worker's pool of idle connections.
+    pub(crate) fn pool(&self, worker: usize) -> Option<&Pool> {
+        self.pools.get(worker)
+    }
+
+    /// Returns a worker's idle connections of the fast path.
+    pub(crate) fn idle(&self, worker: usize) -> Option<&Idle> {
+        self.idle.get(worker)
+    }
+
+    /// Returns whether the application's own name for the host is what has to be dialled.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        matches!(self.target, Target::Dialled(_))
+    }
+
+    /// Returns the generation of the credentials in use; 0 without TLS.
+    ///
+    /// # Errors
+    /// There are no credentials yet.
+    pub(crate) fn generation(&self) -> Result<u64, NotLoaded> {
+        match &self.tls {
+            None => Ok(0),
+            Some(live) => live.current().map(|state| state.generation),
+        }
+    }
+
+    /// Returns what the upstream is asked for instead of the request's own path, if that changes.
+    pub(crate) fn rewritten(
+        &self,
+        head: &RequestHead<'_>,
+        path_and_query: &str,
+    ) -> Option<PathAndQuery> {
+        let rewrite = self.rewrite.as_ref()?;
+        let (_, taken_by) = Fit::best(&self.matches, head)?;
+        rewrite.target(taken_by, path_and_query)?.parse().ok()
+    }
+
+    /// Returns what the upstream is told as `Host` instead of the request's own, if that changes.
+    pub(crate) fn rewritten_authority(&self) -> Option<HeaderValue> {
+        let authority = self.rewrite.as_ref()?.authority.as_ref()?;
+        HeaderValue::from_str(authority.as_str()).ok()
+    }
+
+    fn is_usual(&self) -> bool {
+        let no_fields = self.matches.iter().all(|one| one.headers.is_empty());
+        no_fields && self.rewrite.is_none() && self.redirect.is_none()
+    }
+
+    /// Returns where the route stands among those that take a request: a lower rank, then a better
+    /// fit, is greater.
+    fn standing(&self, head: &RequestHead<'_>) -> Option<(Reverse<u16>, Fit)> {
+        let (fit, _) = Fit::best(&self.matches, head)?;
+        Some((Reverse(self.rank), fit))
+    }
+}
+
+fn pools<P: Default>(workers: usize) -> Vec<P> {
+    (0..workers).map(|_| P::default()).collect()
+}
+
+/// `Host` as RFC 9110 section 7.2 writes it; none for a wildcard, which has no name of its own.
+fn authority(host: &Host, port: Port) -> Option<HeaderValue> {
+    let name = match host {
+        Host::Name(name) => name.clone(),
+        Host::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+        Host::Ip(ip) => ip.to_string(),
+        Host::Wildcard(_) => return None,
+    };
+    let text = if port == Port::HTTP {
+        name
+    } else {
+        format!("{name}:{port}")
+    };
+    HeaderValue::try_from(text).ok()
+}
+
+/// The routes behind one listener, in the order in which they are tried.
+#[derive(Default)]
+pub(crate) struct Table {
+    routes: Vec<Arc<Route>>,
+    one_host: bool,
+    /// Whether every request is sent on as it is, by nothing but its first line and `Host`.
+    pub(crate) usual: bool,
+    /// The route of a port that hands its requests to other routes.
+    own: Option<Arc<Route>>,
+}
+
+impl Table {
+    /// Orders routes: names before wildcards, longer wildcards before shorter ones.
+    pub(crate) fn new(mut routes: Vec<Arc<Route>>) -> Self {
+        let host = |route: &Route| route.host.as_ref().map(|host| host.name.clone());
+        routes.sort_by_key(|route| match host(route) {
+            Some(Host::Wildcard(parent)) => usize::MAX - parent.len(),
+            _ => 0,
+        });
+        let first = routes.first().map(|route| host(route));
+        let one_host = routes.iter().all(|route| Some(host(route)) == first)
+            && !matches!(first, Some(Some(Host::Wildcard(_))));
+        Self {
+            usual: routes.iter().all(|route| route.is_usual()),
+            routes,
+            one_host,
+            own: None,
+        }
+    }
+
+    /// Makes the table of a port that hands its requests to other routes.
+    pub(crate) fn behind(own: Arc<Route>, routes: Vec<Arc<Route>>) -> Self {
+        Self {
+            own: Some(own),
+            ..Self::new(routes)
+        }
+    }
+
+    /// Finds the route of a request: by host, unless all routes have the same, then by rank, then by
+    /// fit. `host` comes without a port.
+    pub(crate) fn find(&self, host: &str, head: &RequestHead<'_>) -> Option<&Arc<Route>> {
+        if self.one_host {
+            return best(self.routes.iter(), head);
+        }
+        let of_host = |route: &&Arc<Route>| {
+            let own = route.host.as_ref();
+            own.is_some_and(|own| own.name.matches(host))
+        };
+        let first = self.routes.iter().find(of_host)?;
+        let chosen = first.host.as_ref().map(|host| &host.name);
+        let same = |route: &&Arc<Route>| route.host.as_ref().map(|host| &host.name) == chosen;
+        best(self.routes.iter().filter(same), head)
+    }
+
+    /// Returns the route of a connection that is not looked into, or not yet.
+    pub(crate) fn only(&self) -> Option<&Arc<Route>> {
+        self.own.as_ref().or_else(|| self.routes.first())
+    }
+}
+
+/// Of routes that stand alike, the first.
+fn best<'a>(
+    routes: impl Iterator<Item = &'a Arc<Route>>,
+    head: &RequestHead<'_>,
+) -> Option<&'a Arc<Route>> {
+    let standing = routes.filter_map(|route| Some((route.standing(head)?, route)));
+    let best = standing.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map(|(_, route)| route)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn table(yaml: &str) -> Table {
+        let routes = EgressRoute::parse_list(yaml, "egress").unwrap();
+        let metrics = Metrics::new();
+        Table::new(
+            routes
+                .iter()
+                .map(|route| Arc::new(Route::egress(route, None, &metrics, 1)))
+                .collect(),
+        )
+    }
+
+    fn found(table: &Table, host: &str, path: &str) -> String {
+        let head = RequestHead {
+            method: &Method::GET,
+            path,
+            authority: host,
+            headers: &HeaderMap::new(),
+        };
+        table
+            .find(host, &head)
+            .map_or_else(|| "none".to_owned(), |route| route.name.clone())
+    }
+
+    #[test]
+    fn a_listener_with_one_host_takes_any_host() {
+        let table = table("a.example");
+        assert_eq!(found(&table, "127.0.0.1", "/"), "a.example:80");
+        assert_eq!(found(&table, "", "/x"), "a.example:80");
+    }
+
+    #[test]
+    fn several_hosts_are_told_apart_by_name() {
+        let table = table("*.example, *.b.example, a.example");
+        assert_eq!(found(&table, "a.example", "/"), "a.example:80");
+        assert_eq!(found(&table, "A.Example.", "/"), "a.example:80");
+        assert_eq!(found(&table, "x.b.example", "/"), "*.b.example:80");
+        assert_eq!(found(&table, "x.example", "/"), "*.example:80");
+        assert_eq!(found(&table, "c.test", "/"), "none");
+    }
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let table = table(
+            "[{host: a.example, match: [{pathPrefix: /a}]},
+              {host: a.example, match: [{pathPrefix: /a/b}, {pathPrefix: /c}]}]",
+        );
+        assert_eq!(found(&table, "a.example", "/a/x"), "a.example:80/a");
+        assert_eq!(found(&table, "a.example", "/a/b/x"), "a.example:80/a/b");
+        assert_eq!(found(&table, "a.example", "/c"), "a.example:80/a/b");
+        assert_eq!(found(&table, "a.example", "/d"), "none");
+    }
+
+    #[test]
+    fn an_order_wins_over_the_better_fit() {
+        let table = table(
+            "[{host: a.example, rank: 1, match: [{path: /a/b}]},
+              {host: a.example, match: [{pathStart: /a}]}, {host: a.example, rank: 2}]",
+        );
+        assert_eq!(found(&table, "a.example", "/a/b"), "a.example:80/a");
+        assert_eq!(found(&table, "a.example", "/x"), "a.example:80");
+    }
+
+    #[test]
+    fn any_host_comes_last_and_takes_what_is_left() {
+        let table = table("[{host: '*', address: b.example}, {host: a.example}]");
+        assert_eq!(found(&table, "a.example", "/"), "a.example:80");
+        assert_eq!(found(&table, "c.example", "/"), "*:80");
+    }
+}

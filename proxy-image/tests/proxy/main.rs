@@ -1,0 +1,32 @@
+//! The proxy's program, driven from outside with real peers: nginx as the external system, curl as
+//! the application, openssl as a client, and stubs where a peer has to misbehave.
+
+// Clippy takes functions for tests, in which a failure may panic, only below this attribute.
+#[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod egress;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod http2;
+#[cfg(test)]
+mod inbound;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod nginx;
+#[cfg(test)]
+#[path = "../tls/pki.rs"]
+#[expect(dead_code, reason = "the tests of TLS use more of it")]
+mod pki;
+#[cfg(test)]
+mod robust;
+#[cfg(test)]
+mod smuggling;
+#[cfg(test)]
+mod stub;
+#[cfg(test)]
+mod tcp;

@@ -1,0 +1,83 @@
+//! Protocol tcp: bytes as they come.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{Proxy, eventually, free_port, local};
+use crate::stub;
+
+#[tokio::test]
+async fn a_half_close_is_kept_with_24_mib_the_other_way() {
+    const MUCH: usize = 24 * 1024 * 1024;
+    let upstream = stub::listen(|mut tcp| async move {
+        let mut question = String::new();
+        tcp.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "all of it, please");
+        tcp.write_all(&vec![b'x'; MUCH]).await.unwrap();
+    })
+    .await;
+    let port = free_port();
+    let config = json!({"egress": [{
+        "host": "a.example", "port": port, "targetPort": upstream.port(),
+        "address": "127.0.0.1", "protocol": "tcp", "tls": {"mode": "DISABLE"},
+    }]});
+    let proxy = Proxy::start(&config).await;
+    let mut tcp = TcpStream::connect(local(port)).await.unwrap();
+    tcp.write_all(b"all of it, please").await.unwrap();
+    tcp.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer.len(), MUCH);
+    let series = format!(
+        r#"mtls_proxy_bytes_total{{direction="egress",flow="sent",route="a.example:{port}"}}"#
+    );
+    eventually("the bytes are counted", async || {
+        proxy.metric(&series).await == MUCH as u64
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_moves_is_closed() {
+    let upstream = stub::listen(|tcp| async move {
+        std::future::pending::<()>().await;
+        drop(tcp);
+    })
+    .await;
+    let port = free_port();
+    let config = json!({"egress": [{
+        "host": "a.example", "port": port, "targetPort": upstream.port(),
+        "address": "127.0.0.1", "protocol": "tcp", "tls": {"mode": "DISABLE"},
+        "timeouts": {"idle": "200ms"},
+    }]});
+    let proxy = Proxy::start(&config).await;
+    let mut tcp = TcpStream::connect(local(port)).await.unwrap();
+    let mut nothing = Vec::new();
+    tcp.read_to_end(&mut nothing).await.unwrap();
+    assert!(nothing.is_empty());
+    eventually("it is logged", async || {
+        proxy.log().contains(r#""outcome":"idle""#)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_upstream_the_connection_is_closed_and_the_log_says_why() {
+    let port = free_port();
+    let config = json!({"egress": [{
+        "host": "a.example", "port": port, "targetPort": free_port(),
+        "address": "127.0.0.1", "protocol": "tcp", "tls": {"mode": "DISABLE"},
+    }]});
+    let proxy = Proxy::start(&config).await;
+    let mut tcp = TcpStream::connect(local(port)).await.unwrap();
+    let mut nothing = Vec::new();
+    tcp.read_to_end(&mut nothing).await.unwrap();
+    assert!(nothing.is_empty());
+    eventually("it is logged", async || {
+        let log = proxy.log();
+        log.contains(r#""outcome":"upstream_failed""#)
+            && log.contains("cannot connect to 127.0.0.1:")
+    })
+    .await;
+}

@@ -1,0 +1,165 @@
+//! What new defaults of a namespace mean for a pod that runs already. Pure. Only annotations of a
+//! running pod can be changed; whatever else would have to change waits for the next pod.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Namespaces, inject_pod, rules};
+use crate::annotations::Key;
+use crate::config::Config;
+use crate::decision::Decision;
+use crate::review::Pod;
+use crate::sidecar::VERSION;
+
+/// What is to be done with a running pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// It has no proxy of ours, or one of another version, which only its own injector understands.
+    Foreign,
+    /// It is as a new pod would be, or a new one would be refused.
+    Current,
+    /// These annotations bring it up to date.
+    Annotate(BTreeMap<String, String>),
+    /// A new pod would differ in more than annotations.
+    NewPod,
+}
+
+/// Decides about a running pod under the present defaults of its namespace.
+#[must_use]
+pub fn refresh(
+    config: &Config,
+    namespaces: &dyn Namespaces,
+    namespace: &str,
+    raw: &Value,
+) -> Refresh {
+    let pod = Pod::new(raw);
+    if rules::injected(pod).is_none_or(|status| status.version != VERSION) {
+        return Refresh::Foreign;
+    }
+    let outcome = inject_pod(config, namespaces, namespace, raw);
+    if outcome.decision != Decision::Inject {
+        return Refresh::Current;
+    }
+    let mut fresh = raw.clone();
+    json_patch::patch(&mut fresh, &outcome.patch).expect("the patch was made for this very pod");
+    let fresh = Pod::new(&fresh);
+    if !covers(pod.at(&["spec"]), fresh.at(&["spec"])) {
+        return Refresh::NewPod;
+    }
+    let written = [Key::ProxyConfig, Key::Status].map(|key| {
+        let value = fresh.annotations()?.get(key.name())?.as_str()?;
+        Some((key.name().to_owned(), value.to_owned()))
+    });
+    Refresh::Annotate(written.into_iter().flatten().collect())
+}
+
+/// Whether a live value is what was wanted, plus the defaults that the API server has filled in.
+fn covers(live: Option<&Value>, wanted: Option<&Value>) -> bool {
+    match (live, wanted) {
+        (Some(Value::Object(live)), Some(Value::Object(wanted))) => wanted
+            .iter()
+            .all(|(key, wanted)| covers(live.get(key), Some(wanted))),
+        (Some(Value::Array(live)), Some(Value::Array(wanted))) => {
+            live.len() == wanted.len()
+                && live
+                    .iter()
+                    .zip(wanted)
+                    .all(|(live, wanted)| covers(Some(live), Some(wanted)))
+        }
+        (live, wanted) => live == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    /// The defaults of every namespace.
+    struct Defaults(Map<String, Value>);
+
+    impl Namespaces for Defaults {
+        fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
+            Some(self.0.clone())
+        }
+    }
+
+    fn defaults(egress: &str) -> Defaults {
+        let entries = [
+            ("mtls-injector.io/egress", egress),
+            ("mtls-injector.io/secret", "external-system-mtls-data"),
+        ];
+        Defaults(
+            entries
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    /// A running pod that was injected under these defaults.
+    fn running(defaults: &Defaults) -> Value {
+        let mut pod = json!({
+            "metadata": {"name": "app", "annotations": {"mtls-injector.io/inject": "true"}},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        });
+        let outcome = inject_pod(&Config::default(), defaults, "shop", &pod);
+        assert_eq!(outcome.decision, Decision::Inject);
+        json_patch::patch(&mut pod, &outcome.patch).unwrap();
+        // As the API server fills in.
+        pod["spec"]["restartPolicy"] = "Always".into();
+        pod["spec"]["initContainers"][0]["imagePullPolicy"] = "IfNotPresent".into();
+        pod
+    }
+
+    fn check(pod: &Value, now: &str) -> Refresh {
+        refresh(&Config::default(), &defaults(now), "shop", pod)
+    }
+
+    const BEFORE: &str = r#"[{"host": "external.system.com", "timeouts": {"connect": "5s"}}]"#;
+    const SLOWER: &str = r#"[{"host": "external.system.com", "timeouts": {"connect": "9s"}}]"#;
+    const ANOTHER: &str = r#"[{"host": "external.system.com"}, {"host": "another.system.com"}]"#;
+
+    #[test]
+    fn unchanged_defaults_change_nothing() {
+        assert_eq!(check(&running(&defaults(BEFORE)), BEFORE), Refresh::Current);
+    }
+
+    #[test]
+    fn a_setting_of_a_route_reaches_the_running_pod_and_makes_it_current() {
+        let mut pod = running(&defaults(BEFORE));
+        let Refresh::Annotate(annotations) = check(&pod, SLOWER) else {
+            panic!("the pod is not annotated")
+        };
+        assert!(
+            annotations["mtls-injector.io/proxy-config"].contains("9s"),
+            "{annotations:?}"
+        );
+        for (key, value) in annotations {
+            pod["metadata"]["annotations"][key] = value.into();
+        }
+        assert_eq!(check(&pod, SLOWER), Refresh::Current);
+    }
+
+    #[test]
+    fn a_further_host_needs_a_new_pod_as_it_needs_an_alias() {
+        assert_eq!(check(&running(&defaults(BEFORE)), ANOTHER), Refresh::NewPod);
+    }
+
+    #[test]
+    fn defaults_that_are_wrong_leave_running_pods_alone() {
+        assert_eq!(check(&running(&defaults(BEFORE)), "[{"), Refresh::Current);
+    }
+
+    #[test]
+    fn pods_of_another_version_and_without_a_proxy_are_left_alone() {
+        let mut pod = running(&defaults(BEFORE));
+        let status = &mut pod["metadata"]["annotations"]["mtls-injector.io/status"];
+        *status = status.as_str().unwrap().replace(VERSION, "0.0.1").into();
+        assert_eq!(check(&pod, SLOWER), Refresh::Foreign);
+        let bare = json!({"metadata": {}, "spec": {"containers": [{"name": "app"}]}});
+        assert_eq!(check(&bare, SLOWER), Refresh::Foreign);
+    }
+}

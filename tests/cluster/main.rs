@@ -1,0 +1,19 @@
+//! The webhook's life against an API server that conflicts, forbids, forgets and goes away.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+#[path = "../api_server/mod.rs"]
+mod api_server;
+
+mod bundle;
+mod certificates;
+mod load;
+mod lookups;
+mod pods;
+mod program;
+mod replica;
