@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::json::Object;
+use super::json::Line;
 use super::{clock, stdout};
 
 /// Whether lines are JSON objects.
@@ -50,27 +50,29 @@ impl RequestLine<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.plain("timestamp", clock::now().as_bytes());
-        object.plain("level", b"INFO");
-        object.plain("message", b"request served");
-        object.optional("direction", self.direction);
-        object.optional("route", self.route);
-        object.address("peer.address", self.peer_address);
-        object.optional("peer.identity", self.peer_identity);
-        object.text("http.method", self.method);
-        object.text("http.path", self.path);
+        let mut line = Line(out);
+        line.piece(r#"{"timestamp":""#);
+        line.0.extend_from_slice(clock::now().as_bytes());
+        line.piece(r#"","level":"INFO","message":"request served""#);
+        line.optional(r#","direction":"#, self.direction);
+        line.optional(r#","route":"#, self.route);
+        line.address(r#","peer.address":"#, self.peer_address);
+        line.optional(r#","peer.identity":"#, self.peer_identity);
+        line.text(r#","http.method":"#, self.method);
+        line.text(r#","http.path":"#, self.path);
         if let Some(status) = self.status {
-            object.number("http.status", status.into());
+            line.number(r#","http.status":"#, status.into());
         }
-        object.boolean("complete", self.complete);
-        object.optional("error", self.error);
-        object.number("bytes.received", self.received);
-        object.number("bytes.sent", self.sent);
-        object.thousandths("duration_ms", self.microseconds());
-        object.plain("target", b"mtls_proxy::access");
-        object.end();
-        out.push(b'\n');
+        line.piece(if self.complete {
+            r#","complete":true"#
+        } else {
+            r#","complete":false"#
+        });
+        line.optional(r#","error":"#, self.error);
+        line.number(r#","bytes.received":"#, self.received);
+        line.number(r#","bytes.sent":"#, self.sent);
+        line.thousandths(r#","duration_ms":"#, self.microseconds());
+        line.piece(",\"target\":\"mtls_proxy::access\"}\n");
     }
 
     fn microseconds(&self) -> u64 {
