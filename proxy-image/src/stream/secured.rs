@@ -6,6 +6,8 @@
 
 mod records;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
