@@ -23,6 +23,8 @@ pub mod identity;
 mod leftover;
 mod listener;
 mod listening;
+#[doc(hidden)]
+pub mod measured;
 mod metrics;
 mod own_addresses;
 mod plan;
