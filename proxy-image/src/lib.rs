@@ -10,30 +10,37 @@
 //! `mtls-injector`, which hands over one document: [`config::Config`].
 
 mod accept;
+mod addresses;
 mod admin;
 mod app;
+mod arrival;
 pub mod cli;
 pub mod config;
 mod connection;
 pub mod credentials;
 pub mod dns;
 mod drain;
+mod front;
 mod http;
 pub mod identity;
 mod leftover;
 mod listener;
 mod listening;
 mod metrics;
+mod original_dst;
+mod outbound;
 mod own_addresses;
 mod plan;
 mod readiness;
 mod record;
+mod redirect;
 mod relay;
 mod reload;
 pub mod rotation;
 mod route;
 mod sandbox;
 mod scratch;
+mod sniff;
 mod stream;
 mod tcp;
 mod telemetry;

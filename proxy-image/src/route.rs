@@ -4,13 +4,16 @@
 //! In: the configuration's `EgressRoute` and `InboundPort`. Out: [`Route`], shared by all workers,
 //! and [`Table`], which finds the route of a request.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
+use crate::addresses::Addresses;
 use crate::config::{
     EgressRoute, Fit, Host, InboundPort, Port, Protocol, Redirect, RequestHead, RequestMatch,
     Retries, Rewrite, Span, Timeouts,
@@ -21,6 +24,9 @@ use crate::metrics::{Direction, Metrics, RouteMetrics};
 use crate::rotation::Live;
 use crate::rotation::NotLoaded;
 use crate::tls::client::ClientState;
+
+/// The name of the way that redirected connections take when no route is for them.
+const PASSTHROUGH: &str = "passthrough";
 
 /// One way through the proxy.
 pub(crate) struct Route {
@@ -51,6 +57,10 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct HostOfRoute {
     pub(crate) name: Host,
+    /// The port that the application dials.
+    pub(crate) port: u16,
+    /// The addresses by which the application may dial it.
+    pub(crate) addresses: Arc<Addresses>,
     pub(crate) authority: Option<HeaderValue>,
 }
 
@@ -63,6 +73,8 @@ pub(crate) enum Target {
     Dialled(Port),
     /// The application of this pod.
     Application(Port),
+    /// Where a redirected connection was headed.
+    Original,
 }
 
 impl fmt::Debug for Route {
@@ -98,6 +110,8 @@ impl Route {
             retries: route.retries.clone(),
             host: Some(HostOfRoute {
                 authority: authority(&route.host, route.port),
+                port: route.port.get(),
+                addresses: Arc::new(Addresses::new(&route.host, route.address.as_ref())),
                 name: route.host.clone(),
             }),
             redirect: route.answer(),
@@ -111,20 +125,49 @@ impl Route {
 
     /// Makes the route of an inbound port, for that many workers.
     pub(crate) fn inbound(port: &InboundPort, metrics: &Metrics, workers: usize) -> Self {
-        let name = port.name();
+        let target = Target::Application(port.target_port);
+        let named = Self::without_tls(port.name(), Direction::Inbound, target, metrics, workers);
         Self {
-            metrics: metrics.route(Direction::Inbound, &name),
-            name,
-            direction: Direction::Inbound,
             protocol: port.protocol,
-            target: Target::Application(port.target_port),
-            tls: None,
             timeouts: Timeouts {
                 // The application decides how long it keeps a quiet connection; this only reaps
                 // what has been forgotten.
                 idle: Span::from_secs(3600),
                 ..Timeouts::default()
             },
+            ..named
+        }
+    }
+
+    /// Makes the way of redirected connections that no route is for: on to where they were headed,
+    /// for as long as both sides want.
+    pub(crate) fn passthrough(direction: Direction, metrics: &Metrics, workers: usize) -> Self {
+        let name = PASSTHROUGH.to_owned();
+        let through = Self::without_tls(name, direction, Target::Original, metrics, workers);
+        Self {
+            timeouts: Timeouts {
+                idle: Span::ZERO,
+                ..Timeouts::default()
+            },
+            ..through
+        }
+    }
+
+    fn without_tls(
+        name: String,
+        direction: Direction,
+        target: Target,
+        metrics: &Metrics,
+        workers: usize,
+    ) -> Self {
+        Self {
+            metrics: metrics.route(direction, &name),
+            name,
+            direction,
+            protocol: Protocol::Tcp,
+            target,
+            tls: None,
+            timeouts: Timeouts::default(),
             retries: Retries::default(),
             host: None,
             redirect: None,
@@ -149,6 +192,20 @@ impl Route {
     /// Returns whether the application's own name for the host is what has to be dialled.
     pub(crate) fn is_wildcard(&self) -> bool {
         matches!(self.target, Target::Dialled(_))
+    }
+
+    /// Returns what tells this route's upstream connections apart, where they are not all alike:
+    /// the name of the host, or where the connection was headed.
+    pub(crate) fn upstream_key<'h>(
+        &self,
+        host: &'h str,
+        headed_to: SocketAddr,
+    ) -> Option<Cow<'h, str>> {
+        match self.target {
+            Target::Dialled(_) => Some(Cow::Borrowed(host)),
+            Target::Original => Some(Cow::Owned(headed_to.to_string())),
+            Target::Host(..) | Target::Application(_) => None,
+        }
     }
 
     /// Returns the generation of the credentials in use; 0 without TLS.
@@ -221,6 +278,8 @@ pub(crate) struct Table {
     pub(crate) usual: bool,
     /// The route of a port that hands its requests to other routes.
     own: Option<Arc<Route>>,
+    /// Takes the requests for hosts that no route is for.
+    otherwise: Option<Arc<Route>>,
 }
 
 impl Table {
@@ -239,6 +298,16 @@ impl Table {
             routes,
             one_host,
             own: None,
+            otherwise: None,
+        }
+    }
+
+    /// Makes the table of redirected connections: of other hosts' requests, too, a route is known.
+    pub(crate) fn or_else(routes: Vec<Arc<Route>>, otherwise: Arc<Route>) -> Self {
+        Self {
+            one_host: false,
+            otherwise: Some(otherwise),
+            ..Self::new(routes)
         }
     }
 
@@ -260,7 +329,9 @@ impl Table {
             let own = route.host.as_ref();
             own.is_some_and(|own| own.name.matches(host))
         };
-        let first = self.routes.iter().find(of_host)?;
+        let Some(first) = self.routes.iter().find(of_host) else {
+            return self.otherwise.as_ref();
+        };
         let chosen = first.host.as_ref().map(|host| &host.name);
         let same = |route: &&Arc<Route>| route.host.as_ref().map(|host| &host.name) == chosen;
         best(self.routes.iter().filter(same), head)
