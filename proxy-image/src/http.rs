@@ -13,7 +13,7 @@ mod guard;
 mod headers;
 pub(crate) mod pool;
 mod refusal;
-mod sender;
+pub(crate) mod sender;
 mod upgrade;
 
 use std::convert::Infallible;

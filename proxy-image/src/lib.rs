@@ -13,6 +13,7 @@ mod accept;
 mod addresses;
 mod admin;
 mod app;
+mod app_probe;
 mod arrival;
 pub mod cli;
 pub mod config;

@@ -197,7 +197,7 @@ fn original(wanted: &Wanted<'_>) -> Vec<SocketAddr> {
 }
 
 /// An application binds all addresses, or loopback in one of the families, or the pod's own.
-fn application(port: u16, own: IpAddr) -> Vec<SocketAddr> {
+pub(crate) fn application(port: u16, own: IpAddr) -> Vec<SocketAddr> {
     let loopback = [
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::LOCALHOST),
