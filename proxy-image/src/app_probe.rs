@@ -9,6 +9,7 @@ mod grpc;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,21 +114,30 @@ where
         .parse()
         .expect("a target of the configuration is one");
     *request.headers_mut() = headers(asked, probe.port);
-    // Dropped with this future, the connection ends however far the answer's body has come.
-    let response = tokio::select! {
-        biased;
-        response = sender.send_request(request) => response.map_err(broken)?,
-        ended = connection => {
-            let why = ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
-            return Err(Unwell::Broken("HTTP", why));
-        }
-    };
+    let response = driven(connection, sender.send_request(request))
+        .await
+        .map_err(broken)?;
     let status = response.status();
     // Kubelet takes everything below 400 for success; a redirect is one it need not follow here.
     if status.as_u16() < 400 {
         Ok(())
     } else {
         Err(Unwell::Status(status))
+    }
+}
+
+/// Waits for an answer while its connection is driven, and no longer: dropped with this future, the
+/// connection ends however far the answer's body has come.
+async fn driven<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    answer: impl Future<Output = T>,
+) -> T {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = answer.as_mut() => answer,
+        // Its end may be the answer's end, or the reason why there is none.
+        _ended = connection => answer.await,
     }
 }
 

@@ -3,8 +3,11 @@
 //! One pipeline serves both directions; egress and ingress differ only in which side has TLS:
 //!
 //! ```text
-//! listener -> accept (permit) -> [terminate TLS] -> route -> [originate TLS] -> upstream -> relay (http | tcp) -> record
+//! listener -> accept (permit) -> arrival -> [terminate TLS] -> route -> [originate TLS] -> upstream -> relay (http | tcp) -> record
 //! ```
+//!
+//! `arrival` finds a connection's service: a listener has one, but for the two to which the kernel
+//! redirects connections, where it is found by what was dialled.
 //!
 //! **Invariant:** this crate knows nothing of Kubernetes. What a pod's annotations mean is decided by
 //! `mtls-injector`, which hands over one document: [`config::Config`].

@@ -18,7 +18,8 @@ use crate::addresses::Addresses;
 use crate::config::{Host, Protocol, Uid};
 use crate::dns::{DnsFailure, Resolver};
 use crate::plan::Service;
-use crate::route::{Route, Table};
+use crate::route::Route;
+use crate::route::table::Table;
 use crate::sniff::{Spoken, sniff};
 
 /// How long the application may be silent before it is taken for one whose server speaks first.

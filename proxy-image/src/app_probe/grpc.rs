@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::Unwell;
+use super::{Unwell, driven};
 use crate::http::sender::Spawn;
 
 /// The most bytes of an answer; a good one has seven.
@@ -41,14 +41,7 @@ pub(super) async fn check(tcp: TcpStream, service: Option<&str>) -> Result<(), U
         let trailers = body.trailers().cloned();
         judge(trailers.as_ref().unwrap_or(&head.headers), &body.to_bytes())
     };
-    tokio::select! {
-        biased;
-        answer = asking => answer,
-        ended = connection => {
-            let why = ended.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
-            Err(Unwell::Broken("gRPC", why))
-        }
-    }
+    driven(connection, asking).await
 }
 
 fn request(service: Option<&str>) -> Request<Full<Bytes>> {

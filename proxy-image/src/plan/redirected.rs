@@ -15,7 +15,8 @@ use crate::config::{
 use crate::front::{Front, InboundPorts};
 use crate::metrics::Direction;
 use crate::outbound::Outbound;
-use crate::route::{Route, Table};
+use crate::route::Route;
+use crate::route::table::Table;
 
 /// The ways of connections that no route and no policy is for; made once, for their counters.
 pub(super) struct Through {
