@@ -232,6 +232,62 @@ async fn a_tcp_route_is_found_by_the_addresses_of_its_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_the_host_had_a_moment_ago_is_still_its_own() {
+    let Some(scene) = Scene::new(Families::Both, "") else {
+        return;
+    };
+    let mut tcp = scene.route();
+    tcp["protocol"] = json!("tcp");
+    tcp["port"] = json!(8080);
+    tcp["targetPort"] = json!(443);
+    tcp["address"] = json!("elsewhere.example");
+    let elsewhere = [scene.external.v4.into()];
+    scene.net.zone.set("elsewhere.example", &elsewhere);
+    let _proxy = scene.redirected(json!({"egress": [tcp]}));
+    let call = || {
+        let to = scene.external.address(8080);
+        exchange(scene.app.connect(to).unwrap(), "GET / HTTP/1.0\r\n\r\n")
+    };
+    assert!(call().contains("mutual client=CN=client"));
+    scene.net.zone.set(HOST, &[scene.other.v4.into()]);
+    // The answer's TTL of one second ends, and other addresses take its place.
+    let to = scene.other.address(8080);
+    crate::programs::eventually("the name has moved", || {
+        let tcp = scene.app.connect(to).unwrap();
+        exchange(tcp, "GET / HTTP/1.0\r\n\r\n").contains("mutual client=CN=client")
+    });
+    assert!(call().contains("mutual client=CN=client"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_speaks_tls_itself_is_known_by_its_server_name() {
+    let Some(scene) = Scene::new(Families::Both, "") else {
+        return;
+    };
+    // TLS is not touched: the route only leads it elsewhere.
+    let moved = json!({"host": "*.moved.example", "port": 443, "protocol": "tcp",
+        "address": "external.system.com", "tls": {"mode": "DISABLE"}});
+    let _proxy = scene.redirected(json!({"egress": [moved]}));
+    let own = scene.stage.client.display().to_string();
+    let (cert, key) = (format!("{own}/cert"), format!("{own}/key"));
+    let resolve = format!("a.moved.example:443:{}", scene.other.v4);
+    let tls = ["-k", "--cert", &cert, "--key", &key, "--resolve", &resolve];
+    let answer = curl(
+        &scene.app,
+        &[&tls[..], &["https://a.moved.example/"]].concat(),
+    );
+    assert!(answer.contains("mutual client=CN=client"), "{answer}");
+    scene.net.zone.set(HOST, &[scene.app.v4.into()]);
+    crate::programs::eventually("the route's target has moved", || {
+        let answer = curl(
+            &scene.app,
+            &[&tls[..], &["https://a.moved.example/"]].concat(),
+        );
+        !answer.contains("mutual")
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_be_resolved_is_never_spoken_to_in_plaintext() {
     let Some(scene) = Scene::new(Families::Both, "") else {
         return;
