@@ -30,6 +30,8 @@ mod readiness;
 mod record;
 mod relay;
 mod reload;
+#[cfg(any(test, fuzzing))]
+pub mod rig;
 pub mod rotation;
 mod route;
 mod sandbox;
