@@ -31,6 +31,8 @@ mod pki;
 #[cfg(test)]
 mod robust;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod smuggling;
 #[cfg(test)]
 mod stub;
