@@ -145,7 +145,11 @@ fn host_for(route: &Route, authority: &str) -> Option<HeaderValue> {
     }
     let replaced = replaced_host(route, without_port(authority)).cloned();
     let as_sent = || HeaderValue::from_str(authority).ok();
-    replaced.or_else(|| as_sent().filter(|host| !host.is_empty()))
+    // HTTP/1.0 names no host, and the request goes on as HTTP/1.1, which has to.
+    let named = || as_sent().filter(|host| !host.is_empty());
+    replaced
+        .or_else(named)
+        .or_else(|| Some(HeaderValue::from_static("localhost")))
 }
 
 /// Returns what the upstream is told instead of a host that is not the route's.

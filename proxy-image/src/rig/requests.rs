@@ -79,6 +79,9 @@ async fn serve(mut tcp: TcpStream, seen: &Mutex<Seen>) -> std::io::Result<()> {
         while let Some(answer) = take_request(&mut bytes, seen) {
             tcp.write_all(answer.as_bytes()).await?;
         }
+        if !lock(seen).wrong.is_empty() {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -309,6 +312,14 @@ mod tests {
             .map(|one| one.target.as_str())
             .collect();
         assert_eq!(targets, ["/p", "/q", "/h", "/x?y"]);
+    }
+
+    #[test]
+    fn an_application_is_always_told_a_host() {
+        let (_, seen) = forward(Way::In, b"GET / HTTP/1.0\r\n\r\n", PORTIONS[0]);
+        assert_eq!(seen.wrong, []);
+        let host = ("host".to_owned(), b"localhost".to_vec());
+        assert!(seen.requests[0].fields.contains(&host), "{seen:?}");
     }
 
     #[test]
