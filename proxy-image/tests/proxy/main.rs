@@ -21,6 +21,8 @@ mod inbound;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod nginx;
 #[cfg(test)]
 mod peers;
