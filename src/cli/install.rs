@@ -55,7 +55,7 @@ pub(super) struct Install {
     /// (Kubernetes 1.30 and later)
     #[arg(long)]
     validating_policy: bool,
-    /// Let the injector read Secrets, every one of the cluster, to warn of a missing Secret or key
+    /// Have the injector warn of a missing Secret or key; it may then read every Secret of the cluster
     #[arg(long)]
     check_secrets: bool,
     /// Add scraping, alert rules and a dashboard; the Prometheus Operator must be installed already

@@ -17,3 +17,4 @@ mod lookups;
 mod pods;
 mod program;
 mod replica;
+mod secrets;

@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = embed![
     "components/cert-manager/role.yaml",
     "components/cert-manager/webhook.yaml",
     "components/check-secrets/cluster-role.yaml",
+    "components/check-secrets/deployment.yaml",
     "components/check-secrets/kustomization.yaml",
     "components/cluster-wide/kustomization.yaml",
     "components/cluster-wide/webhook.yaml",
