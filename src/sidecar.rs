@@ -176,6 +176,7 @@ impl Draft<'_> {
         let config = proxy::Config {
             log_level: proxy.log_level.unwrap_or(self.config.log_level),
             termination_drain_duration: self.drain(),
+            application_ended: false,
             egress,
             inbound,
         };

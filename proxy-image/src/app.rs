@@ -51,6 +51,8 @@ pub(crate) enum Stopped {
     Drained,
     /// Connections were cut, at the deadline or by a second signal.
     Cut,
+    /// The application had ended before, so what was cut was nobody's any more.
+    AfterApplication,
 }
 
 /// Runs the proxy to its end.
@@ -96,8 +98,12 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     };
     let version = env!("CARGO_PKG_VERSION");
     info!(version, workers = options.workers, "proxy started");
+    let mut application_ended = false;
     tokio::select! {
-        () = reload.follow() => {}
+        () = reload.follow() => {
+            application_ended = true;
+            info!(reason = "the application has ended", "drain started");
+        }
         () = rotation.run() => {}
         () = show_expiries(&rotation, &shared.metrics) => {}
         () = stdout::flush_regularly() => {}
@@ -109,6 +115,10 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     let deadline = options.drain.unwrap_or(configured).get();
     let stopped = stop(workers, &shared.drain, deadline, &mut signals).await;
     info!(cut = stopped == Stopped::Cut, "proxy stopped");
+    // The exit code decides whether the Job counts as done.
+    if application_ended {
+        return Ok(Stopped::AfterApplication);
+    }
     Ok(stopped)
 }
 

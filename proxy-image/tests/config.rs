@@ -242,7 +242,8 @@ fn config() -> impl Strategy<Value = Config> {
         collection::vec(egress(), 0..4),
         collection::vec(inbound(), 0..4),
     );
-    (one_of(LogLevel::ALL), span(), routes).prop_map(|(log_level, drain, (egress, inbound))| {
+    let life = (one_of(LogLevel::ALL), span(), any::<bool>());
+    (life, routes).prop_map(|(life, (egress, inbound))| {
         let ports = |index: usize| {
             let number = 10_000 + u16::try_from(index).expect("a short list");
             Port::new(number).expect("not zero")
@@ -250,8 +251,9 @@ fn config() -> impl Strategy<Value = Config> {
         let egress = egress.into_iter().enumerate();
         let inbound = inbound.into_iter().enumerate();
         Config {
-            log_level,
-            termination_drain_duration: drain,
+            log_level: life.0,
+            termination_drain_duration: life.1,
+            application_ended: life.2,
             egress: egress
                 .map(|(i, route)| EgressRoute {
                     port: ports(i),

@@ -7,6 +7,8 @@ mod command_line;
 #[cfg(test)]
 mod egress;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;
