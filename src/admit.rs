@@ -1,6 +1,7 @@
 //! The pure core: the bytes of an AdmissionReview in, the bytes of the answer and the decision out.
 //! Also the same for a bare pod. No clock, no I/O, no HTTP.
 
+pub mod ending;
 pub mod refresh;
 mod resources;
 mod rules;

@@ -51,7 +51,8 @@ pub(crate) enum Stopped {
     Drained,
     /// Connections were cut, at the deadline or by a second signal.
     Cut,
-    /// The application had ended before, so what was cut was nobody's any more.
+    /// The application had ended before, so what was cut was nobody's any more, and its Job is not to
+    /// fail for it.
     AfterApplication,
 }
 
@@ -100,10 +101,7 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     info!(version, workers = options.workers, "proxy started");
     let mut application_ended = false;
     tokio::select! {
-        () = reload.follow() => {
-            application_ended = true;
-            info!(reason = "the application has ended", "drain started");
-        }
+        () = reload.until_the_application_ends() => application_ended = true,
         () = rotation.run() => {}
         () = show_expiries(&rotation, &shared.metrics) => {}
         () = stdout::flush_regularly() => {}
@@ -115,11 +113,11 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     let deadline = options.drain.unwrap_or(configured).get();
     let stopped = stop(workers, &shared.drain, deadline, &mut signals).await;
     info!(cut = stopped == Stopped::Cut, "proxy stopped");
-    // The exit code decides whether the Job counts as done.
-    if application_ended {
-        return Ok(Stopped::AfterApplication);
-    }
-    Ok(stopped)
+    Ok(if application_ended {
+        Stopped::AfterApplication
+    } else {
+        stopped
+    })
 }
 
 fn shared(options: &Options) -> Shared {

@@ -33,7 +33,12 @@ pub(crate) struct Reload {
 
 impl Reload {
     /// Applies the configuration, and every later one, until one says that the application has ended.
-    pub(crate) async fn follow(&mut self) {
+    pub(crate) async fn until_the_application_ends(&mut self) {
+        self.follow().await;
+        info!(reason = "the application has ended", "drain started");
+    }
+
+    async fn follow(&mut self) {
         if self.config.load().application_ended {
             return;
         }

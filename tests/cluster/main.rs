@@ -12,6 +12,7 @@ mod api_server;
 
 mod bundle;
 mod certificates;
+mod jobs;
 mod load;
 mod lookups;
 mod pods;
