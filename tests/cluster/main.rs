@@ -10,6 +10,7 @@
 #[path = "../api_server/mod.rs"]
 mod api_server;
 
+mod away;
 mod bundle;
 mod certificates;
 mod jobs;
