@@ -382,7 +382,7 @@ inbound[0].port: \"0\" is not a port (1-65535)
 inbound[0].tls.serverCertificate: is required beside privateKey
 inbound[0].allow[0]: \"spiffe://a/**/b\" has ** before its end; ** stands for the rest and comes last
 inbound[0].allow[1]: \"inventory\" is not a rule such as spiffe://cluster.local/ns/shop/sa/*, dns:client.example.com or cn:NAME
-extra: is not a known field (known: logLevel, terminationDrainDuration, egress, inbound, redirect, probes)";
+extra: is not a known field (known: logLevel, terminationDrainDuration, applicationEnded, egress, inbound, redirect, probes)";
     assert_eq!(mistakes(text), expected);
 }
 
