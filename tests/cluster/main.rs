@@ -13,6 +13,7 @@ mod api_server;
 mod away;
 mod bundle;
 mod certificates;
+mod istio;
 mod jobs;
 mod load;
 mod lookups;
