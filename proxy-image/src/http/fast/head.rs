@@ -154,7 +154,9 @@ pub(crate) fn read_response<'s, 'b>(
         return Read::Unusual;
     };
     let fields = Fields::of(response.headers);
-    let is_clear = parsed == end.length && end.lines_end_right;
+    // The parser skips empty lines, which have no place before an answer.
+    let first = bytes.starts_with(b"HTTP/1.");
+    let is_clear = first && parsed == end.length && end.lines_end_right;
     if !is_clear || !(100..=599).contains(&status) {
         return Read::Unusual;
     }
