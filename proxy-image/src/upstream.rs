@@ -3,7 +3,7 @@
 //!
 //! In: a route. Out: a [`Stream`] of plain bytes, or why there is none.
 
-mod dial;
+pub(crate) mod dial;
 pub(crate) mod failure;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
