@@ -172,6 +172,7 @@ impl Draft<'_> {
             termination_drain_duration: self.drain(),
             egress,
             inbound,
+            ..proxy::Config::default()
         };
         let clashes = config.check_together();
         for clash in clashes.iter() {

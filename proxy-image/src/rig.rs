@@ -26,8 +26,9 @@ use crate::accept::Listener;
 use crate::config::Config;
 use crate::connection::{self, Accepted};
 use crate::dns::Resolver;
+use crate::front::Front;
 use crate::metrics::Metrics;
-use crate::plan::{Planner, Service};
+use crate::plan::Planner;
 use crate::rotation::{Options, Rotation};
 use crate::worker::{Shared, Worker};
 
@@ -121,7 +122,7 @@ impl Rig {
             permit: permit.expect("the semaphore is never closed"),
         };
         let listener = Arc::new(Listener {
-            service: ArcSwap::new(self.service(way)),
+            front: ArcSwap::new(self.front(way)),
             removed: CancellationToken::new(),
         });
         let serving = connection::serve(accepted, listener, Arc::clone(&worker));
@@ -159,8 +160,8 @@ impl Rig {
         }
     }
 
-    /// Returns the service of a fresh plan, with empty pools.
-    fn service(&self, way: Way) -> Arc<Service> {
+    /// Returns the front of a fresh plan, with empty pools.
+    fn front(&self, way: Way) -> Arc<Front> {
         let port = self.upstream.local_addr().expect("it is bound").port();
         let config = match way {
             Way::Out => format!(
@@ -173,9 +174,8 @@ impl Rig {
         };
         let config = Config::parse(&config).expect("a right configuration");
         let mut planner = Planner::new(Arc::clone(&self.metrics), self.rotation.clone(), 1);
-        let services = planner.plan(&config).services;
-        let service = services.into_values().next();
-        service.expect("one service")
+        let front = planner.plan(&config).fronts.into_values().next();
+        front.expect("one listener")
     }
 }
 
