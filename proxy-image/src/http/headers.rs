@@ -82,8 +82,11 @@ pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Returns the path and query of a request's target, whatever its form.
 pub(super) fn path_and_query(uri: &Uri) -> PathAndQuery {
-    let path = uri.path_and_query().cloned();
-    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    match uri.path_and_query() {
+        // The library writes a path that it has read as empty, as of `http://host#part`, as nothing.
+        Some(path) if path != "/" => path.clone(),
+        _ => PathAndQuery::from_static("/"),
+    }
 }
 
 /// Returns the versions of HTTP that a request can go on with. One of gRPC needs HTTP/2, also where

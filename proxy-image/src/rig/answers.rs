@@ -163,6 +163,7 @@ mod tests {
     const PIECES: &[&str] = &[
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 204 No Content\r\n",
+        "HTTP/1.1 789 Odd\r\n",
         "HTTP/1.1 304 Not Modified\r\n",
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early\r\nX: y\r\n\r\n",

@@ -248,6 +248,8 @@ mod tests {
         "GET /old HTTP/1.0\r\n",
         "OPTIONS * HTTP/1.1\r\n",
         "GET http://b.example/a#f HTTP/1.1\r\n",
+        "GET http://b.example#f HTTP/1.1\r\n",
+        "GET http://b.example?q HTTP/1.1\r\n",
         "CONNECT a:1 HTTP/1.1\r\n",
         "Host: a.example\r\n",
         "Host: a.example\r\n\r\n",
@@ -312,6 +314,21 @@ mod tests {
             .map(|one| one.target.as_str())
             .collect();
         assert_eq!(targets, ["/p", "/q", "/h", "/x?y"]);
+    }
+
+    #[test]
+    fn a_target_without_a_path_has_one() {
+        let sent =
+            b"GET http://a#f HTTP/1.1\r\nHost: a\r\n\r\nGET http://a?q HTTP/1.1\r\nHost: a\r\n\r\n\
+                     GET http://a HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (_, seen) = forward(Way::Out, sent, PORTIONS[0]);
+        assert_eq!(seen.wrong, []);
+        let targets: Vec<_> = seen
+            .requests
+            .iter()
+            .map(|one| one.target.as_str())
+            .collect();
+        assert_eq!(targets, ["/", "/?q", "/"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 // Clippy takes functions for tests, in which a failure may panic, only below this attribute.
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod chain;
 #[cfg(test)]
 mod command_line;
@@ -23,6 +25,8 @@ mod inbound;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod nginx;
@@ -38,6 +42,8 @@ mod robust;
 mod secrets;
 #[cfg(test)]
 mod smuggling;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]
