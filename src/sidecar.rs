@@ -179,6 +179,7 @@ impl Draft<'_> {
             application_ended: false,
             egress,
             inbound,
+            ..proxy::Config::default()
         };
         let clashes = config.check_together();
         for clash in clashes.iter() {

@@ -9,21 +9,28 @@ mod egress;
 mod fields;
 mod inbound;
 mod mistakes;
+mod probe;
 mod request;
 mod scalars;
 mod tls;
+mod traffic;
 
 pub use detour::{HostPort, Redirect, RedirectCode, Rewrite, Scheme};
 pub use egress::{EgressRoute, Retries, RetryOn, Timeouts};
 pub use fields::Fields;
 pub use inbound::{AllowRule, ForwardClientCert, InboundMode, InboundPort, Pattern};
 pub use mistakes::{Mistake, Mistakes, nearest};
+pub use probe::{AppProbe, ProbeKind, ProbeTarget};
 pub use request::{
     Fit, HeaderMatch, PathMatch, RequestHead, RequestMatch, RequestPath, TextMatch, without_port,
 };
 pub use scalars::{Host, LogLevel, PathPrefix, Port, Protocol, Span};
 pub use tls::{
     ClientTls, KeyStore, Material, MinProtocolVersion, ServerTls, SubjectAltName, UpstreamMode,
+};
+pub use traffic::{
+    ADMIN_PORT, INBOUND_PORT, InboundTraffic, IpRange, OUTBOUND_PORT, OutboundTraffic,
+    TrafficRedirect, Uid,
 };
 
 use serde::Serialize;
@@ -51,6 +58,12 @@ pub struct Config {
     /// TLS in, plain to the application.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inbound: Vec<InboundPort>,
+    /// What the kernel redirects to the proxy; absent: applications and clients dial its listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<TrafficRedirect>,
+    /// Probes of the application that are answered on the admin port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<AppProbe>,
 }
 
 impl Default for Config {
@@ -61,6 +74,8 @@ impl Default for Config {
             application_ended: false,
             egress: Vec::new(),
             inbound: Vec::new(),
+            redirect: None,
+            probes: Vec::new(),
         }
     }
 }
@@ -93,12 +108,16 @@ impl Config {
         let application_ended = fields.or("applicationEnded", false);
         let egress = fields.objects("egress", EgressRoute::from_fields);
         let inbound = fields.objects("inbound", InboundPort::from_fields);
+        let redirect = fields.object_if_present("redirect", TrafficRedirect::from_fields);
+        let probes = fields.objects("probes", AppProbe::from_fields);
         let config = Self {
             log_level,
             termination_drain_duration: drain,
             application_ended,
             egress: egress.into_iter().flatten().collect(),
             inbound: inbound.into_iter().flatten().collect(),
+            redirect: redirect.flatten(),
+            probes: probes.into_iter().flatten().collect(),
         };
         for clash in config.check_together() {
             fields.mistake(&clash.path, &clash.reason);
@@ -112,15 +131,43 @@ impl Config {
     #[must_use]
     pub fn check_together(&self) -> Mistakes {
         let mut mistakes = Mistakes::default();
-        for (index, reason) in egress::clashes(&self.egress) {
+        for (index, reason) in egress::clashes(&self.egress, self.reached()) {
             mistakes.add(&format!("egress[{index}]"), None, &reason);
         }
         for index in inbound::clashes(&self.inbound) {
             let path = format!("inbound[{index}].port");
             mistakes.add(&path, None, "is listened on twice");
         }
+        let numbered = self.inbound.iter().enumerate();
+        for (index, _) in numbered.filter(|(_, port)| self.dials_itself(port)) {
+            let path = format!("inbound[{index}].targetPort");
+            let reason = "is the proxy's own port; name the application's";
+            mistakes.add(&path, None, reason);
+        }
         mistakes
     }
+
+    /// Returns how connections reach the routes.
+    const fn reached(&self) -> Reached {
+        match self.redirect {
+            Some(_) => Reached::ByRedirect,
+            None => Reached::ByListener,
+        }
+    }
+
+    /// With redirection a client may dial the application's own port: the kernel leads it here.
+    fn dials_itself(&self, port: &InboundPort) -> bool {
+        port.port == port.target_port && (self.redirect.is_none() || !port.listen.is_empty())
+    }
+}
+
+/// How connections reach the routes of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Who dials the address that a route listens on.
+    ByListener,
+    /// By what the application dialled, wherever that is.
+    ByRedirect,
 }
 
 /// Reads YAML or JSON text into a value; a mistake of syntax names line and column.

@@ -81,6 +81,13 @@ impl AsyncWrite for Layer {
     }
 }
 
+impl Stream {
+    /// Returns whether the peer speaks without TLS.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.inner, Layer::Plain(_))
+    }
+}
+
 /// Counts the bytes that pass.
 #[derive(Debug)]
 pub(crate) struct Metered<S> {
@@ -99,9 +106,16 @@ impl<S> Metered<S> {
         }
     }
 
-    /// Returns whether what was given back begins so.
+    /// Lets the connection begin with bytes that were read before it was made; they count now.
+    pub(crate) fn begin_with(&mut self, read: Vec<u8>) {
+        self.meter.received.add(read.len());
+        self.unread = read;
+    }
+
+    /// Returns whether the connection began so: with what was given back, and nothing before that.
     pub(crate) fn begins_with(&self, bytes: &[u8]) -> bool {
-        self.unread.starts_with(bytes)
+        let nothing_before = self.meter.received() == self.unread.len() as u64;
+        nothing_before && self.unread.starts_with(bytes)
     }
 
     /// Gives bytes back, to be read again before all others.

@@ -1,10 +1,11 @@
 //! The configuration as a contract: what it renders it reads back, and each mistake has its sentence.
 
 use mtls_proxy::config::{
-    AllowRule, ClientTls, Config, EgressRoute, ForwardClientCert, HeaderMatch, Host, HostPort,
-    InboundMode, InboundPort, KeyStore, LogLevel, MinProtocolVersion, PathMatch, Port, Protocol,
+    AllowRule, AppProbe, ClientTls, Config, EgressRoute, ForwardClientCert, HeaderMatch, Host,
+    HostPort, InboundMode, InboundPort, InboundTraffic, IpRange, KeyStore, LogLevel,
+    MinProtocolVersion, OutboundTraffic, PathMatch, Port, ProbeKind, ProbeTarget, Protocol,
     Redirect, RedirectCode, RequestMatch, Retries, RetryOn, Rewrite, Scheme, ServerTls, Span,
-    SubjectAltName, TextMatch, Timeouts, UpstreamMode,
+    SubjectAltName, TextMatch, Timeouts, TrafficRedirect, Uid, UpstreamMode,
 };
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
@@ -237,13 +238,61 @@ fn inbound() -> impl Strategy<Value = InboundPort> {
     )
 }
 
+fn ip_range() -> impl Strategy<Value = IpRange> {
+    prop_oneof![
+        parsed::<IpRange>("10\\.[0-9]\\.0\\.0/(8|16|24|32)"),
+        parsed("fd0[0-9]::/(16|64|128)"),
+        parsed("192\\.0\\.2\\.[1-9]"),
+    ]
+}
+
+fn redirect() -> impl Strategy<Value = TrafficRedirect> {
+    let ports = || collection::vec(parsed::<Port>("[1-9][0-9]{0,3}"), 0..3);
+    let ranges = || collection::vec(ip_range(), 0..3);
+    let outbound = (ports(), ports(), option::of(ranges()), ranges());
+    let inbound = (any::<bool>(), ports(), ports());
+    (1..u32::MAX, outbound, inbound).prop_map(|(uid, outbound, inbound)| TrafficRedirect {
+        proxy_uid: Uid::new(uid).expect("not root"),
+        outbound: OutboundTraffic {
+            include_ports: outbound.0,
+            exclude_ports: outbound.1,
+            include_ip_ranges: outbound.2,
+            exclude_ip_ranges: outbound.3,
+        },
+        inbound: InboundTraffic {
+            all_ports: inbound.0,
+            include_ports: inbound.1,
+            exclude_ports: inbound.2,
+        },
+    })
+}
+
+fn probe() -> impl Strategy<Value = AppProbe> {
+    let path = parsed("/app-health/[a-z]{1,8}/(livez|readyz)");
+    let detail = parsed::<ProbeTarget>("/[a-z]{0,8}(\\?[a-z]=[0-9])?");
+    let rest = (option::of(detail), option::of("[a-z.]{1,8}"), span());
+    let what = (one_of(ProbeKind::ALL), parsed("[1-9][0-9]{0,3}"));
+    (path, what, rest).prop_map(|(path, (kind, port), (target, service, timeout))| {
+        let is_http = matches!(kind, ProbeKind::Http | ProbeKind::Https);
+        AppProbe {
+            path,
+            kind,
+            port,
+            target: target.filter(|_| is_http),
+            service: service.filter(|_| kind == ProbeKind::Grpc),
+            timeout,
+        }
+    })
+}
+
 fn config() -> impl Strategy<Value = Config> {
     let routes = (
         collection::vec(egress(), 0..4),
         collection::vec(inbound(), 0..4),
     );
+    let capture = (option::of(redirect()), collection::vec(probe(), 0..3));
     let life = (one_of(LogLevel::ALL), span(), any::<bool>());
-    (life, routes).prop_map(|(life, (egress, inbound))| {
+    (life, routes, capture).prop_map(|(life, (egress, inbound), (redirect, probes))| {
         let ports = |index: usize| {
             let number = 10_000 + u16::try_from(index).expect("a short list");
             Port::new(number).expect("not zero")
@@ -266,6 +315,8 @@ fn config() -> impl Strategy<Value = Config> {
                     ..port
                 })
                 .collect(),
+            redirect,
+            probes,
         }
     })
 }
@@ -331,7 +382,7 @@ inbound[0].port: \"0\" is not a port (1-65535)
 inbound[0].tls.serverCertificate: is required beside privateKey
 inbound[0].allow[0]: \"spiffe://a/**/b\" has ** before its end; ** stands for the rest and comes last
 inbound[0].allow[1]: \"inventory\" is not a rule such as spiffe://cluster.local/ns/shop/sa/*, dns:client.example.com or cn:NAME
-extra: is not a known field (known: logLevel, terminationDrainDuration, egress, inbound)";
+extra: is not a known field (known: logLevel, terminationDrainDuration, applicationEnded, egress, inbound, redirect, probes)";
     assert_eq!(mistakes(text), expected);
 }
 
@@ -341,10 +392,52 @@ fn routes_that_take_the_same_connections_are_refused() {
 egress: [{host: a.example}, {host: b.example}, {host: a.example}, {host: c.example, port: 80, protocol: tcp}]
 inbound: [{port: 8443, targetPort: 1}, {port: 8443, targetPort: 2}, {port: 9000, targetPort: 9000}]";
     let expected = "\
-inbound[2].targetPort: is the proxy's own port; name the application's
 egress[2]: takes the same connections as a.example:80
 egress[3]: takes the same connections as a.example:80
-inbound[1].port: is listened on twice";
+inbound[1].port: is listened on twice
+inbound[2].targetPort: is the proxy's own port; name the application's";
+    assert_eq!(mistakes(text), expected);
+}
+
+#[test]
+fn with_redirection_hosts_share_a_port_and_an_application_keeps_its_own() {
+    let text = "
+redirect: {proxyUid: 15100}
+egress: [{host: a.example}, {host: b.example, port: 80, protocol: tcp}]
+inbound: [{port: 8080, targetPort: 8080}]";
+    let config = Config::parse(text).expect("a configuration");
+    let redirect = config.redirect.expect("redirection");
+    assert_eq!(
+        redirect,
+        TrafficRedirect::new(Uid::new(15100).expect("not root"))
+    );
+    let clash = "{redirect: {proxyUid: 1}, egress: [{host: a.example}, {host: a.example}]}";
+    let expected = "egress[1]: takes the same connections as a.example:80";
+    assert_eq!(mistakes(clash), expected);
+}
+
+#[test]
+fn mistakes_of_redirection_and_probes_are_told() {
+    let text = "
+redirect:
+  proxyUid: 0
+  outbound: {includeIPRanges: [10.0.0.0/33], excludePorts: [70000]}
+  inbound: {allPorts: maybe}
+probes:
+- {path: /healthz, kind: http, port: 8080, timeout: 0s}
+- {path: /app-health/a/livez, kind: tcp, port: 8080, target: /x, service: s}
+- {path: /app-health/a/livez, kind: exec, port: 8080, target: x}";
+    let expected = "\
+redirect.proxyUid: \"0\" is not the id of a user other than root (1-4294967295)
+redirect.outbound.includeIPRanges[0]: \"10.0.0.0/33\" is not a range of addresses such as 10.0.0.0/8 or fd00::/8
+redirect.outbound.excludePorts[0]: \"70000\" is not a port (1-65535)
+redirect.inbound.allPorts: \"maybe\" provided string was not `true` or `false`
+probes[0].path: does not begin with /app-health/
+probes[0].timeout: must be longer than 0s: a probe has to end
+probes[1].target: means something for http and https only
+probes[1].service: means something for grpc only
+probes[2].kind: \"exec\" is not one of http, https, tcp, grpc
+probes[2].target: \"x\" is not a path with a query, such as /healthz?full=1";
     assert_eq!(mistakes(text), expected);
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Reached;
 use super::detour::{Redirect, RedirectCode, Rewrite};
 use super::fields::{Fields, text_of};
 use super::mistakes::Mistakes;
@@ -213,6 +214,11 @@ impl EgressRoute {
         }
     }
 
+    fn shares_a_listener_with(&self, other: &Self) -> bool {
+        let others = other.listen_addresses();
+        self.listen_addresses().iter().any(|ip| others.contains(ip))
+    }
+
     /// Returns the redirect that answers every request of this route, written either way.
     #[must_use]
     pub fn answer(&self) -> Option<Redirect> {
@@ -364,22 +370,23 @@ pub(super) fn list_of_objects<T>(
 /// Reports routes of which only one could ever be reached, with their index.
 pub(super) fn clashes<'r>(
     routes: impl IntoIterator<Item = &'r EgressRoute>,
+    reached: Reached,
 ) -> Vec<(usize, String)> {
     let routes: Vec<_> = routes.into_iter().collect();
     let numbered = routes.iter().enumerate();
     let clashes = numbered.filter_map(|(index, route)| {
         let mut earlier = routes.iter().take(index);
         let clash = earlier.find(|earlier| {
-            let shared = earlier.port == route.port
-                && earlier
-                    .listen_addresses()
-                    .iter()
-                    .any(|ip| route.listen_addresses().contains(ip));
+            let place = match reached {
+                Reached::ByListener => earlier.shares_a_listener_with(route),
+                // What the application dialled tells hosts apart, whatever is spoken.
+                Reached::ByRedirect => earlier.host == route.host,
+            };
             let mixed = earlier.protocol != route.protocol || route.protocol == Protocol::Tcp;
             let same = earlier.host == route.host
                 && earlier.matches == route.matches
                 && earlier.rank == route.rank;
-            shared && (mixed || same)
+            earlier.port == route.port && place && (mixed || same)
         })?;
         let reason = format!("takes the same connections as {}", clash.name());
         Some((index, reason))

@@ -142,12 +142,6 @@ impl InboundPort {
                 &format!("means nothing with mode {mode}, which asks for no client certificate"),
             );
         }
-        if port.is_some() && port == target_port {
-            fields.mistake(
-                "targetPort",
-                "is the proxy's own port; name the application's",
-            );
-        }
         fields.finish();
         Some(Self {
             port: port?,
