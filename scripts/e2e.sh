@@ -9,6 +9,7 @@
 #   MTLS_INJECTOR             the program (default: a built one in target, else on the PATH)
 #   IMAGE, PROXY_IMAGE        the images (default: the released ones of this version)
 #   PATIENCE=180              how many seconds anything may take
+#   BURST=15                  how many seconds pods are created while something changes
 #   KEEP=1                    leave everything running for a look
 #
 # Images without a registry: scripts/image, then `ctr --namespace k8s.io images import FILE` on each
@@ -19,6 +20,7 @@ cd "$(dirname "$0")/.."
 
 system=mtls-injector-system
 patience=${PATIENCE:-180}
+burst=${BURST:-15}
 pattern=${1:-}
 without_dns=
 passed=0
@@ -37,16 +39,21 @@ main() {
     check "workloads: DaemonSet" workload_calls daemonset
     check "workloads: Job ends" job_ends
     check "workloads: Job of a CronJob ends" cron_job_ends
+    check "workloads: Job ends where its proxy is an ordinary container" classic_job_ends
     check "workloads: run in a restricted namespace" namespace_is_restricted
     check "inbound: only clients with a certificate reach the app" inbound_demands_a_certificate
     check "opt-in: the label of a pod" label_opts_in
     check "opt-in: an annotation alone does nothing" annotation_alone_does_nothing
     check "opt-out: the label and the annotation of a pod" pod_opts_out
     check "denial: names the annotation and the mistake" denial_explains
+    check "denial: an Event tells the owner" denial_is_an_event
     check "rotation: a new certificate is used without a restart" certificate_rotates
     check "reload: an edited proxy-config reaches the running proxy" edit_reaches_the_proxy
+    check "reload: new defaults of a namespace reach running pods" defaults_reach_running_pods
     check "life: a tampered caBundle is healed" ca_bundle_heals
     check "life: a deleted certificate Secret is made again" secret_comes_back
+    check "life: a new authority loses no admission" new_authority_loses_nothing
+    check "life: replicas that begin with nothing share one authority" replicas_share_one_authority
     check "life: rolling restart while pods are created" rolling_restart_loses_nothing
     check "life: without injectors only pods that asked are refused" down_fails_closed
     check "cluster-wide: an annotation is enough" cluster_wide_reads_annotations
@@ -99,6 +106,19 @@ cron_job_ends() {
     k -n e2e-shop logs job/cronjob-now -c app | grep -F '"subject":"CN=sample-app"'
 }
 
+# On a cluster of today's versions the proxy is an ordinary container only where a pod says so.
+classic_job_ends() {
+    local ended=0
+    k -n e2e-shop delete job classic --ignore-not-found
+    install_option --end-jobs
+    image_set scripts/e2e/classic-job.yaml | k -n e2e-shop apply -f -
+    k -n e2e-shop wait --for=condition=complete job/classic --timeout="${patience}s" || ended=$?
+    remove_option end-jobs
+    [ $ended -eq 0 ]
+    has_proxy e2e-shop "$(first_pod e2e-shop classic)"
+    k -n e2e-shop logs job/classic -c app | grep -F '"subject":"CN=sample-app"'
+}
+
 namespace_is_restricted() {
     [ "$(k get namespace e2e-shop -o jsonpath='{.metadata.labels.pod-security\.kubernetes\.io/enforce}')" = restricted ]
     # Nothing that the checks above started was refused or is not running.
@@ -142,6 +162,18 @@ denial_explains() {
     grep -F 'mtls-injector.io/egress' "$work/denied"
 }
 
+denial_is_an_event() {
+    local told=0
+    k create deployment denied --image=none --dry-run=client -o yaml | k patch --local -f - -o yaml --type=merge --patch='
+        {"spec": {"template": {"metadata": {"labels": {"mtls-injector.io/inject": "true"},
+                                            "annotations": {"mtls-injector.io/egres": "external.system.com"}}}}}' \
+        >"$work/denied.yaml"
+    k -n e2e-plain apply -f "$work/denied.yaml"
+    within "$patience" event_in e2e-plain MutualTLSDenied || told=$?
+    k -n e2e-plain delete deployment denied
+    [ $told -eq 0 ]
+}
+
 certificate_rotates() {
     local pod restarts before
     pod=$(first_pod e2e-shop deployment)
@@ -163,6 +195,19 @@ edit_reaches_the_proxy() {
     [ "$(restarts_of "$pod")" = "$restarts" ]
 }
 
+defaults_reach_running_pods() {
+    local pod restarts reached=0
+    pod=$(first_pod e2e-shop deployment)
+    restarts=$(restarts_of "$pod")
+    install_option --update-running-pods
+    k annotate namespace e2e-shop --overwrite mtls-injector.io/logLevel=error
+    within "$patience" proxy_says "$pod" '"logLevel": *"error"' || reached=$?
+    k annotate namespace e2e-shop mtls-injector.io/logLevel-
+    remove_option update-running-pods
+    [ $reached -eq 0 ]
+    [ "$(restarts_of "$pod")" = "$restarts" ]
+}
+
 ca_bundle_heals() {
     local before
     before=$(ca_bundle)
@@ -178,6 +223,41 @@ secret_comes_back() {
     within "$patience" k -n $system get secret mtls-injector-tls
     pod_of
     within "$patience" injected e2e-shop
+}
+
+# The replicas remember the old authority, so there is no moment at which the API server trusts none.
+new_authority_loses_nothing() {
+    local before created=0 end=$((SECONDS + burst))
+    before=$(ca_bundle)
+    pod_of
+    k -n $system delete secret mtls-injector-tls
+    while [ $SECONDS -lt $end ]; do
+        injected e2e-shop
+        created=$((created + 1))
+    done
+    within "$patience" ca_bundle_differs "$before"
+    echo "$created pods were created meanwhile, each with its proxy"
+}
+
+# A replica is ready only while the API server trusts what it serves: five ready ones agree.
+replicas_share_one_authority() {
+    local replicas number ready
+    replicas=$(k -n $system get deployment mtls-injector -o jsonpath='{.spec.replicas}')
+    k -n $system scale deployment/mtls-injector --replicas=0
+    k -n $system wait --for=delete pod --selector app.kubernetes.io/name=mtls-injector --timeout="${patience}s"
+    k -n $system delete secret mtls-injector-tls
+    k -n $system scale deployment/mtls-injector --replicas=5
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+    ready=$(k -n $system get deployment mtls-injector -o jsonpath='{.status.readyReplicas}')
+    pod_of
+    for number in 1 2 3 4 5 6 7 8 9 10; do
+        within "$patience" injected e2e-shop || ready="$ready, and pod $number was not injected"
+    done
+    k -n $system scale deployment/mtls-injector --replicas="$replicas"
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+    echo "ready: $ready"
+    [ "$ready" = 5 ]
+    [ "$(ca_bundle | base64 -d | grep -c BEGIN)" = 1 ]
 }
 
 # Creations that are dry runs pass through the same admission, and cost no node anything.
@@ -260,6 +340,8 @@ not_injected() {
     refused grep -x mtls-proxy "$work/names"
 }
 
+event_in() { k -n "$1" get events.events.k8s.io --field-selector reason="$2" -o name | grep .; }
+
 policy_stops() {
     refused create "$1" 2>"$work/policy" && grep -F 'mtls-injection=enabled' "$work/policy"
 }
@@ -293,6 +375,7 @@ restarts_of() { k -n e2e-shop get pod "$1" -o jsonpath='{.status.containerStatus
 proxy_says() { call "$1" http://127.0.0.1:15000/config | grep -E "$2"; }
 
 ca_bundle() { k get mutatingwebhookconfiguration mtls-injector -o jsonpath='{.webhooks[0].clientConfig.caBundle}'; }
+ca_bundle_differs() { local now; now=$(ca_bundle) && [ -n "$now" ] && [ "$now" != "$1" ]; }
 ca_bundle_is() { [ "$(ca_bundle)" = "$1" ]; }
 
 # --- preparing and cleaning up ---
@@ -340,6 +423,17 @@ install_injector() {
     [ -z "${IMAGE:-}" ] || flags+=(--image "$IMAGE")
     [ -z "${PROXY_IMAGE:-}" ] || flags+=(--proxy-image "$PROXY_IMAGE")
     "$injector" install "${flags[@]}" "$@" | k apply -f -
+}
+
+# Installs a part that is off by default, and takes it away again.
+install_option() {
+    install_injector "$1"
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+}
+remove_option() {
+    install_injector
+    k delete clusterrole,clusterrolebinding "mtls-injector-$1" --ignore-not-found
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
 }
 
 # New certificates of the same authority; the second time this is a rotation.
@@ -400,7 +494,8 @@ finish() {
         echo "kept: namespaces e2e-partner, e2e-shop, e2e-plain and $system"
     else
         k delete namespace e2e-partner e2e-shop e2e-plain --ignore-not-found --timeout="${patience}s" >/dev/null || true
-        [ -n "$installed_before" ] || "$injector" install --validating-policy | k delete --ignore-not-found -f - >/dev/null || true
+        [ -n "$installed_before" ] || "$injector" install --validating-policy --end-jobs --update-running-pods |
+            k delete --ignore-not-found -f - >/dev/null || true
     fi
     rm -rf "$work"
     echo "$passed passed, $failed failed"
