@@ -13,6 +13,8 @@ mod egress;
 #[cfg(test)]
 mod envoy;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;
