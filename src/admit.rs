@@ -1,23 +1,26 @@
 //! The pure core: the bytes of an AdmissionReview in, the bytes of the answer and the decision out.
 //! Also the same for a bare pod. No clock, no I/O, no HTTP.
 
+pub mod ending;
 pub mod refresh;
 mod resources;
 mod rules;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use json_patch::Patch;
 use serde_json::{Map, Value};
 
 use crate::annotations::{self, Author, Reading};
+use crate::cluster::secrets::SecretKeys;
 use crate::config::Config;
 use crate::decision::{Decision, Denial, DenialKind, SkipReason};
 use crate::istio::Resources;
 use crate::patch;
 use crate::review::{self, Malformed, Owner, Pod, Request, Verdict};
-use crate::sidecar::{Sidecar, Status, Understood};
+use crate::sidecar::{SecretNeed, Sidecar, Status, Understood, flaws};
 
 /// What the core may ask about the cluster; answered from a cache, never by a call.
 pub trait Namespaces: Send + Sync {
@@ -27,6 +30,11 @@ pub trait Namespaces: Send + Sync {
     /// Returns Istio's resources, as far as they are known.
     fn resources(&self) -> Arc<Resources> {
         Arc::default()
+    }
+
+    /// Returns which keys Secrets of a namespace have, as far as it is known.
+    fn secret_keys(&self, _namespace: &str, _names: &[&str]) -> BTreeMap<String, SecretKeys> {
+        BTreeMap::new()
     }
 }
 
@@ -70,6 +78,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// What the pod's author should know.
     pub warnings: Vec<String>,
+    /// What the proxy needs of Secrets.
+    pub secrets: Vec<SecretNeed>,
     /// Whether the pod itself asked for the proxy.
     pub asked: bool,
 }
@@ -85,7 +95,7 @@ pub fn admit(
 ) -> Result<Admission, Unreadable> {
     let request = Request::read(review)?;
     let pod = Pod::new(&request.object);
-    let outcome = match rules::outside(&request) {
+    let mut outcome = match rules::outside(&request) {
         Some(reason) => Outcome::skip(reason, false),
         None if !request.object.is_object() => Outcome::deny(Denial::of(
             DenialKind::Request,
@@ -94,6 +104,10 @@ pub fn admit(
         )),
         None => inject_pod(config, namespaces, &request.namespace, &request.object),
     };
+    if outcome.decision == Decision::Inject {
+        let flaws = outcome.secret_flaws(namespaces, &request.namespace);
+        outcome.warnings.extend(flaws);
+    }
     Ok(Admission {
         reply: reply(&request.uid, &outcome),
         uid: request.uid,
@@ -173,7 +187,10 @@ fn inject(config: &Config, pod: Pod<'_>, reading: Reading, injected: Option<&Sta
         }
     };
     if injected.is_some_and(|status| status.render() == sidecar.status) {
-        return Outcome::skip(SkipReason::AlreadyInjected, false);
+        return Outcome {
+            secrets: sidecar.secrets,
+            ..Outcome::skip(SkipReason::AlreadyInjected, false)
+        };
     }
     if injected.is_none() {
         warnings.extend(rules::overwritten(pod));
@@ -185,6 +202,7 @@ fn inject(config: &Config, pod: Pod<'_>, reading: Reading, injected: Option<&Sta
         patch,
         decision: Decision::Inject,
         warnings,
+        secrets: sidecar.secrets,
         asked: false,
     }
 }
@@ -215,8 +233,21 @@ impl Outcome {
             patch: Patch::default(),
             decision,
             warnings: warning.into_iter().collect(),
+            secrets: Vec::new(),
             asked,
         }
+    }
+
+    /// Says what is wrong with the Secrets that the proxy needs, as far as that is known.
+    fn secret_flaws(&self, namespaces: &dyn Namespaces, namespace: &str) -> Vec<String> {
+        if self.secrets.is_empty() {
+            return Vec::new();
+        }
+        let mut names: Vec<_> = self.secrets.iter().map(|need| &*need.secret).collect();
+        names.sort_unstable();
+        names.dedup();
+        let known = namespaces.secret_keys(namespace, &names);
+        flaws(&self.secrets, namespace, &known)
     }
 }
 

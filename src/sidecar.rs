@@ -7,11 +7,13 @@ mod container;
 mod credentials;
 mod ports;
 mod resources;
+mod secrets;
 mod status;
 mod volumes;
 mod warnings;
 
 pub(crate) use ports::SYSCTL;
+pub use secrets::{SecretNeed, flaws};
 pub use status::Status;
 
 use mtls_proxy::config::{self as proxy, EgressRoute, InboundPort, Mistakes, Span};
@@ -45,6 +47,8 @@ pub struct Sidecar {
     pub status: String,
     /// The value of the `proxy-config` annotation.
     pub proxy_config: String,
+    /// What the proxy needs of Secrets.
+    pub secrets: Vec<SecretNeed>,
     /// What the author should know.
     pub warnings: Vec<String>,
 }
@@ -115,6 +119,7 @@ impl Draft<'_> {
         } = captured;
         let proxy_config = self.proxy_config(egress, inbound);
         self.warn(&proxy_config, &volumes);
+        let secrets = self.secret_needs(&proxy_config, &volumes);
         let placement = self.placement();
         let container = self.container(placement, volumes.mounts);
         let status = Status::of(
@@ -131,6 +136,7 @@ impl Draft<'_> {
             unprivileged_ports,
             status: status.render(),
             proxy_config: proxy_config.render(),
+            secrets,
             warnings: std::mem::take(&mut self.warnings),
         };
         self.refuse_an_excess(&sidecar);
@@ -170,6 +176,7 @@ impl Draft<'_> {
         let config = proxy::Config {
             log_level: proxy.log_level.unwrap_or(self.config.log_level),
             termination_drain_duration: self.drain(),
+            application_ended: false,
             egress,
             inbound,
             ..proxy::Config::default()

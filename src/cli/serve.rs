@@ -3,6 +3,7 @@
 
 mod beside;
 mod certificate;
+mod lookups;
 mod settings;
 mod surroundings;
 

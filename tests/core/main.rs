@@ -16,6 +16,7 @@ mod injection;
 mod pods;
 mod properties;
 mod reviews;
+mod secrets;
 mod user_volume;
 mod user_volume_denials;
 mod warnings;

@@ -11,6 +11,8 @@ mod command_line;
 #[cfg(test)]
 mod egress;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod envoy;
 #[cfg(test)]
 mod figures;

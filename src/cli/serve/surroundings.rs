@@ -2,7 +2,6 @@
 //! objects are called. Out: namespaces, Events and the certificate's life, as tasks that run beside
 //! the server.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -10,42 +9,44 @@ use std::time::{Duration, SystemTime};
 use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::beside::Beside;
 use super::certificate::Issuer;
+use super::lookups::{Cached, ClusterNamespaces};
+use crate::admit::Admission;
+use crate::admit::ending::ended;
 use crate::admit::refresh::{self, refresh};
-use crate::admit::{Admission, Namespaces};
 use crate::cli::Failure;
 use crate::cluster::acceptance::Acceptance;
+use crate::cluster::annotating::Wanted;
 use crate::cluster::certificates::Keeping;
 use crate::cluster::certificates::authority::Anchor;
 use crate::cluster::certificates::stored::CertificatePolicy;
 use crate::cluster::client::{Access, Cluster, Pace};
 use crate::cluster::events::{Events, Fate, Occasion, Owner};
 use crate::cluster::istio::IstioCache;
+use crate::cluster::jobs::JobEnder;
 use crate::cluster::life::{Shown, WebhookLife};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::namespaces::Namespaces as Cache;
-use crate::cluster::pods::{PodRefresher, Refresh};
+use crate::cluster::pods::PodRefresher;
+use crate::cluster::secrets::Secrets;
 use crate::cluster::serving::Judge;
 use crate::cluster::version::{ServerVersion, server_version};
 use crate::config::{ClusterVersion, Config, NativeSidecars};
 use crate::decision::Decision;
-use crate::istio::Resources;
 use crate::metrics::Metrics;
 use crate::readiness::{NotReady, Readiness};
 use crate::server::Webhook;
-use crate::telemetry::in_full;
 use crate::tls::{ServedCertificate, provider};
 
-/// A namespace that is younger than its pod's review by less than this may be asked for.
-const NAMESPACE_PATIENCE: Duration = Duration::from_secs(1);
 /// Readiness waits for the first listing of namespaces no longer than this: without them the
 /// annotations of pods still count.
 const LISTING_PATIENCE: Duration = Duration::from_secs(10);
@@ -75,10 +76,17 @@ pub(super) struct ClusterArguments {
     /// The Secret in which the replicas share their certificates (certificate mode self)
     #[arg(long, value_name = "NAME", default_value = "mtls-injector-tls")]
     tls_secret: String,
-    /// Bring running pods up to date when the defaults of their namespace change; needs to list and
-    /// patch pods
+    /// Bring running pods up to date when the defaults of their namespace change; needs to get, list
+    /// and patch pods
     #[arg(long)]
     update_running_pods: bool,
+    /// End the proxies of Jobs when their application has ended, where they are no native sidecars;
+    /// needs to get, list, watch and patch pods
+    #[arg(long)]
+    end_jobs: bool,
+    /// Warn of Secrets that are missing or lack a key that the proxy needs; needs to get Secrets
+    #[arg(long)]
+    check_secrets: bool,
 }
 
 impl ClusterArguments {
@@ -108,6 +116,8 @@ impl ClusterArguments {
             configuration: self.webhook_configuration,
             secret: self.tls_secret,
             update_running_pods: self.update_running_pods,
+            end_jobs: self.end_jobs,
+            check_secrets: self.check_secrets,
             version: OnceLock::new(),
             cluster,
         })))
@@ -129,6 +139,8 @@ pub(super) struct Surroundings {
     configuration: String,
     secret: String,
     update_running_pods: bool,
+    end_jobs: bool,
+    check_secrets: bool,
     version: OnceLock<ClusterVersion>,
 }
 
@@ -138,6 +150,7 @@ impl Surroundings {
         config
             .own_namespace
             .get_or_insert_with(|| self.namespace.clone());
+        config.ends_jobs = self.end_jobs;
         if let NativeSidecars::Auto(known) = &mut config.native_sidecars {
             *known = self.version.get().copied();
         }
@@ -189,6 +202,7 @@ impl Surroundings {
             let refresher = PodRefresher::new(&self.cluster, watch.changed(), refresh, &own);
             tasks.spawn(refresher.run(stop.clone()));
         }
+        self.end_jobs(&own, tasks, stop);
         tasks.spawn(watch.run(stop.clone()));
         tasks.spawn(delay_until_listed(
             cache.clone(),
@@ -199,6 +213,7 @@ impl Surroundings {
         let namespaces = ClusterNamespaces {
             cache,
             istio,
+            secrets: self.check_secrets.then(|| Secrets::new(&self.cluster)),
             runtime: Handle::current(),
         };
         Webhook::new(config, Arc::new(namespaces), Arc::clone(metrics)).telling(move |admission| {
@@ -206,6 +221,19 @@ impl Surroundings {
                 events.record(occasion);
             }
         })
+    }
+
+    fn end_jobs(
+        &self,
+        metrics: &ClusterMetrics,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        if self.end_jobs {
+            let wanted = Box::new(|_namespace: &str, pod: &Value| ended(pod));
+            let ender = JobEnder::new(&self.cluster, wanted, metrics);
+            tasks.spawn(ender.run(stop.clone()));
+        }
     }
 
     fn follow_istio(&self, beside: &mut Beside) -> IstioCache {
@@ -290,7 +318,7 @@ async fn delay_until_listed(namespaces: Cache, _guard: NotReady) {
 }
 
 /// Decides about running pods with the settings and defaults of the moment.
-fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Refresh {
+fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Wanted {
     Box::new(move |namespace, pod| {
         // Without Istio's resources a pod would lose what they gave it.
         if !known.istio.is_listed() {
@@ -310,66 +338,9 @@ fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Refresh {
     })
 }
 
-/// The annotations of namespaces and Istio's resources as far as the caches hold them.
-struct Cached {
-    cache: Cache,
-    istio: IstioCache,
-}
-
-impl Namespaces for Cached {
-    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        self.cache.annotations(namespace).map(as_json)
-    }
-
-    fn resources(&self) -> Arc<Resources> {
-        self.istio.resources()
-    }
-}
-
-fn as_json(annotations: BTreeMap<String, String>) -> Map<String, Value> {
-    annotations
-        .into_iter()
-        .map(|(key, value)| (key, Value::String(value)))
-        .collect()
-}
-
 async fn delay_until_istio_is_listed(istio: IstioCache, _guard: NotReady) {
     if timeout(LISTING_PATIENCE, istio.ready()).await.is_err() {
         warn!("Istio's resources not listed; pods are injected without them until they are");
-    }
-}
-
-/// The annotations of namespaces and Istio's resources, for the core.
-pub(super) struct ClusterNamespaces {
-    cache: Cache,
-    istio: IstioCache,
-    runtime: Handle,
-}
-
-impl Namespaces for ClusterNamespaces {
-    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        let known = self.cache.annotations(namespace);
-        known.or_else(|| self.ask(namespace)).map(as_json)
-    }
-
-    fn resources(&self) -> Arc<Resources> {
-        self.istio.resources()
-    }
-}
-
-impl ClusterNamespaces {
-    /// Asks for a namespace that was made a moment ago. Reviews are decided on threads that may
-    /// wait.
-    fn ask(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        let look_up = timeout(NAMESPACE_PATIENCE, self.cache.look_up(namespace));
-        match self.runtime.block_on(look_up) {
-            Ok(Ok(meta)) => Some(meta.annotations),
-            Ok(Err(error)) => {
-                info!(error = in_full(&error), "namespace not read");
-                None
-            }
-            Err(_elapsed) => None,
-        }
     }
 }
 
