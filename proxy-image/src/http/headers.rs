@@ -47,6 +47,10 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
         Some(authority) if authority.as_str().contains('@') => {
             Err(Refusal::Malformed("the request target has a user name"))
         }
+        // Authority-form is for CONNECT alone (RFC 9112 section 3.2.3).
+        Some(_) if request.uri().scheme().is_none() && request.version() != Version::HTTP_2 => {
+            Err(Refusal::Malformed("the request target is no path"))
+        }
         Some(authority) => Ok(authority.as_str().to_owned()),
         None if host.is_empty() && request.version() == Version::HTTP_2 => {
             Err(Refusal::Malformed("the request has no Host"))

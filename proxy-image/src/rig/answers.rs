@@ -206,8 +206,16 @@ mod tests {
             1 => proptest::collection::vec(any::<u8>(), 0..4),
         ];
         let pieces = proptest::collection::vec(piece, 0..10);
-        (any::<u8>(), pieces)
-            .prop_map(|(how, pieces)| [&[how], pieces.concat().as_slice()].concat())
+        // Here and there a byte is another one.
+        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
+        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
+            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes
+        })
     }
 
     #[test]

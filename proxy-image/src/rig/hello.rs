@@ -1,5 +1,4 @@
-//! The first bytes of a connection are TLS or plaintext, and that is decided as TLS itself would; the
-//! name in them is the one that the request behind them is for.
+//! The first bytes of a connection are TLS or plaintext, and that is decided as TLS itself would.
 //!
 //! In: any bytes. Out: nothing, or a failed assertion.
 
@@ -7,17 +6,13 @@ use std::io::Cursor;
 
 use rustls::server::Acceptor;
 
-use super::oracle::{self, Reading, Request};
-use crate::config::without_port;
-use crate::sniff::{Spoken, recognise};
 use crate::terminate::is_client_hello;
 
 /// Looks at bytes as they may come to a port that takes both.
 ///
 /// # Panics
-/// When more bytes change what was decided; when a ClientHello that the library accepts was taken for
-/// plaintext, which would hand it to the application; when a request is for another host than was
-/// seen in it.
+/// When more bytes change what was decided, or when a ClientHello that the library accepts was taken
+/// for plaintext, which would hand it to the application.
 pub fn check(bytes: &[u8]) {
     let mut decided = None;
     for end in 0..=bytes.len().min(8) {
@@ -34,33 +29,7 @@ pub fn check(bytes: &[u8]) {
     }
     if begins_a_handshake(bytes) {
         assert_eq!(decided, Some(true), "{bytes:?}");
-        assert!(
-            matches!(recognise(bytes), Some(Spoken::Tls(_))),
-            "{bytes:?}"
-        );
     }
-    if let (Some(Spoken::Http(name)), Reading::Whole(request, _)) =
-        (recognise(bytes), oracle::request(bytes))
-    {
-        assert_eq!(name, host_of(&request), "{request:?}");
-    }
-}
-
-/// Returns the host that a request is for, without its port.
-fn host_of(request: &Request) -> Option<String> {
-    let absolute = request.target.split_once("://");
-    let absolute = absolute.filter(|_| !request.target.starts_with('/'));
-    let absolute = absolute.map(|(_, rest)| {
-        let authority = rest.split(['/', '?', '#']).next();
-        authority.unwrap_or_default().to_owned()
-    });
-    let authority = absolute.or_else(|| {
-        let mut fields = request.fields.iter();
-        let (_, host) = fields.find(|(name, _)| name == "host")?;
-        String::from_utf8(host.clone()).ok()
-    })?;
-    let name = without_port(&authority);
-    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn begins_a_handshake(bytes: &[u8]) -> bool {
@@ -105,13 +74,6 @@ mod tests {
         let hello = client_hello();
         assert!(begins_a_handshake(&hello));
         check(&hello);
-    }
-
-    #[test]
-    fn the_host_of_a_request_is_seen_in_it() {
-        for target in ["/", "http://b.example:80#f", "http://b.example?q"] {
-            check(format!("GET {target} HTTP/1.1\r\nHost: a.example:8080\r\n\r\n").as_bytes());
-        }
     }
 
     proptest! {

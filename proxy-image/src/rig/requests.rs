@@ -249,6 +249,7 @@ mod tests {
         "OPTIONS * HTTP/1.1\r\n",
         "GET http://b.example/a#f HTTP/1.1\r\n",
         "GET http://b.example#f HTTP/1.1\r\n",
+        "GET z HTTP/1.1\r\n",
         "GET http://b.example?q HTTP/1.1\r\n",
         "CONNECT a:1 HTTP/1.1\r\n",
         "Host: a.example\r\n",
@@ -297,8 +298,16 @@ mod tests {
             1 => proptest::collection::vec(any::<u8>(), 0..4),
         ];
         let pieces = proptest::collection::vec(piece, 0..14);
-        (any::<u8>(), pieces)
-            .prop_map(|(how, pieces)| [&[how], pieces.concat().as_slice()].concat())
+        // Here and there a byte is another one.
+        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
+        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
+            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes
+        })
     }
 
     #[test]

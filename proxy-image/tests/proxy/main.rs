@@ -15,6 +15,8 @@ mod ending;
 #[cfg(test)]
 mod envoy;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;

@@ -108,6 +108,10 @@ const CORPUS: &[(&str, &str)] = &[
         "a space in the target",
         "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
+    (
+        "a target that is only a host",
+        "GET b HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
     ("another version", "GET / HTTP/3.7\r\nHost: a\r\n\r\n"),
     (
         "a user name in the target",
