@@ -61,7 +61,10 @@ impl Config {
 
 /// Reads a list for which absent and empty mean different things.
 fn listed<T: FromStr<Err: Display>>(fields: &mut Fields<'_>, key: &'static str) -> Option<Vec<T>> {
-    fields.has(key).then(|| fields.list(key))
+    let is_written = fields.has(key);
+    // Read in any case: what is never read counts as unknown.
+    let items = fields.list(key);
+    is_written.then_some(items)
 }
 
 fn names<T>(items: Vec<T>, name: fn(T) -> String) -> BTreeSet<String> {

@@ -104,3 +104,14 @@ fn what_is_no_object_is_said_to_be_none() {
         said("a: [")
     );
 }
+
+#[test]
+fn a_misspelt_list_names_the_nearest() {
+    let mistakes =
+        Config::parse("systemNamespace: [a]\nallowedVolumeSource: [secret]").unwrap_err();
+    assert_eq!(
+        mistakes.to_string(),
+        "systemNamespace: is not a known field; did you mean \"systemNamespaces\"?\n\
+         allowedVolumeSource: is not a known field; did you mean \"allowedVolumeSources\"?"
+    );
+}
