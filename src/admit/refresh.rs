@@ -2,6 +2,7 @@
 //! running pod can be changed; whatever else would have to change waits for the next pod.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -22,7 +23,27 @@ pub enum Refresh {
     /// These annotations bring it up to date.
     Annotate(BTreeMap<String, String>),
     /// A new pod would differ in more than annotations.
-    NewPod,
+    NewPod(Fixed),
+}
+
+/// What cannot change while a pod runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// Its containers, volumes and aliases.
+    Spec,
+    /// What the kernel redirects: its rules are loaded when the pod starts.
+    KernelRules,
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spec => "the spec of a running pod cannot change",
+            Self::KernelRules => {
+                "the kernel redirects what it was told when the pod started, and other ports or addresses would differ"
+            }
+        })
+    }
 }
 
 /// Decides about a running pod under the present defaults of its namespace.
@@ -34,9 +55,9 @@ pub fn refresh(
     raw: &Value,
 ) -> Refresh {
     let pod = Pod::new(raw);
-    if rules::injected(pod).is_none_or(|status| status.version != VERSION) {
+    let Some(status) = rules::injected(pod).filter(|status| status.version == VERSION) else {
         return Refresh::Foreign;
-    }
+    };
     let outcome = inject_pod(config, namespaces, namespace, raw);
     if outcome.decision != Decision::Inject {
         return Refresh::Current;
@@ -45,7 +66,11 @@ pub fn refresh(
     json_patch::patch(&mut fresh, &outcome.patch).expect("the patch was made for this very pod");
     let fresh = Pod::new(&fresh);
     if !covers(pod.at(&["spec"]), fresh.at(&["spec"])) {
-        return Refresh::NewPod;
+        return Refresh::NewPod(Fixed::Spec);
+    }
+    let current = rules::injected(fresh);
+    if current.is_none_or(|current| current.kernel_rules != status.kernel_rules) {
+        return Refresh::NewPod(Fixed::KernelRules);
     }
     let written = [Key::ProxyConfig, Key::Status].map(|key| {
         let value = fresh.annotations()?.get(key.name())?.as_str()?;
@@ -145,7 +170,10 @@ mod tests {
 
     #[test]
     fn a_further_host_needs_a_new_pod_as_it_needs_an_alias() {
-        assert_eq!(check(&running(&defaults(BEFORE)), ANOTHER), Refresh::NewPod);
+        assert_eq!(
+            check(&running(&defaults(BEFORE)), ANOTHER),
+            Refresh::NewPod(Fixed::Spec)
+        );
     }
 
     #[test]

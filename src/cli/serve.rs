@@ -3,6 +3,7 @@
 
 mod beside;
 mod certificate;
+mod known;
 mod settings;
 mod surroundings;
 

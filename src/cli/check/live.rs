@@ -14,6 +14,7 @@ use super::called::{called, labels};
 use super::finding::{Finding, Verdict};
 use super::manifests::judged;
 use super::target::Target;
+use crate::admit::refresh::{Fixed, Refresh, refresh};
 use crate::admit::{Namespaces, inject_pod};
 use crate::annotations::Key;
 use crate::cli::Failure;
@@ -161,6 +162,7 @@ impl View {
         Finding {
             subject: format!("MutatingWebhookConfiguration {}", self.configuration_name),
             place: None,
+            capture: None,
             verdict: if problems.is_empty() {
                 Verdict::Right
             } else {
@@ -194,6 +196,7 @@ impl View {
         let mut findings = vec![Finding {
             subject: format!("Namespace {name}"),
             place: None,
+            capture: None,
             verdict,
             rule,
             problems: Vec::new(),
@@ -227,7 +230,10 @@ impl View {
                 finding.verdict = Verdict::Current;
                 finding.rule = "it has the proxy that it would get today".to_owned();
             }
-            (Decision::Inject, Some(status)) => stale(&mut finding, &status),
+            (Decision::Inject, Some(status)) => {
+                let now = refresh(&self.config, &defaults, view.namespace(), pod);
+                stale(&mut finding, &status, &now);
+            }
             (Decision::Inject, None) => missing(&mut finding, &called),
             (Decision::Skip(_) | Decision::Deny(_), _) => {}
         }
@@ -238,16 +244,21 @@ impl View {
     }
 }
 
-fn stale(finding: &mut Finding, status: &Status) {
+fn stale(finding: &mut Finding, status: &Status, now: &Refresh) {
     finding.verdict = Verdict::Stale;
     let version = crate::sidecar::VERSION;
-    let what = if status.version == version {
-        "what it was injected with differs from what it would get today".to_owned()
-    } else {
-        format!(
+    let what = match now {
+        Refresh::Foreign => format!(
             "it was injected by version {}, and this is {version}",
             status.version
-        )
+        ),
+        Refresh::NewPod(Fixed::KernelRules) => format!(
+            "what it was injected with differs from what it would get today; {}",
+            Fixed::KernelRules
+        ),
+        Refresh::NewPod(Fixed::Spec) | Refresh::Annotate(_) | Refresh::Current => {
+            "what it was injected with differs from what it would get today".to_owned()
+        }
     };
     finding.rule = "its proxy is not the one that it would get today".to_owned();
     finding.problems.push(format!(
@@ -269,17 +280,22 @@ fn missing(finding: &mut Finding, called: &[String]) {
     });
 }
 
-/// The annotations of the one namespace that is looked at.
+/// The annotations and labels of the one namespace that is looked at.
 struct Defaults<'n>(&'n Value);
 
 impl Namespaces for Defaults<'_> {
     fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
-        let annotations = self.0.pointer("/metadata/annotations");
-        Some(
-            annotations
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
-        )
+        Some(self.map("/metadata/annotations"))
+    }
+
+    fn labels(&self, _namespace: &str) -> Option<Map<String, Value>> {
+        Some(self.map("/metadata/labels"))
+    }
+}
+
+impl Defaults<'_> {
+    fn map(&self, pointer: &str) -> Map<String, Value> {
+        let map = self.0.pointer(pointer).and_then(Value::as_object);
+        map.cloned().unwrap_or_default()
     }
 }

@@ -2,7 +2,6 @@
 //! objects are called. Out: namespaces, Events and the certificate's life, as tasks that run beside
 //! the server.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -10,17 +9,17 @@ use std::time::{Duration, SystemTime};
 use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use clap::Args;
-use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::beside::Beside;
 use super::certificate::Issuer;
+use super::known::{Cached, ClusterNamespaces};
+use crate::admit::Admission;
 use crate::admit::refresh::{self, refresh};
-use crate::admit::{Admission, Namespaces};
 use crate::cli::Failure;
 use crate::cluster::acceptance::Acceptance;
 use crate::cluster::certificates::Keeping;
@@ -37,15 +36,11 @@ use crate::cluster::serving::Judge;
 use crate::cluster::version::{ServerVersion, server_version};
 use crate::config::{ClusterVersion, Config, NativeSidecars};
 use crate::decision::Decision;
-use crate::istio::Resources;
 use crate::metrics::Metrics;
 use crate::readiness::{NotReady, Readiness};
 use crate::server::Webhook;
-use crate::telemetry::in_full;
 use crate::tls::{ServedCertificate, provider};
 
-/// A namespace that is younger than its pod's review by less than this may be asked for.
-const NAMESPACE_PATIENCE: Duration = Duration::from_secs(1);
 /// Readiness waits for the first listing of namespaces no longer than this: without them the
 /// annotations of pods still count.
 const LISTING_PATIENCE: Duration = Duration::from_secs(10);
@@ -298,9 +293,10 @@ fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Refresh {
         }
         match refresh(&config.load(), &known, namespace, pod) {
             refresh::Refresh::Annotate(annotations) => Some(annotations),
-            refresh::Refresh::NewPod => {
+            refresh::Refresh::NewPod(fixed) => {
                 debug!(
                     namespace,
+                    reason = %fixed,
                     "running pod needs to be replaced to follow its namespace"
                 );
                 None
@@ -310,66 +306,9 @@ fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Refresh {
     })
 }
 
-/// The annotations of namespaces and Istio's resources as far as the caches hold them.
-struct Cached {
-    cache: Cache,
-    istio: IstioCache,
-}
-
-impl Namespaces for Cached {
-    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        self.cache.annotations(namespace).map(as_json)
-    }
-
-    fn resources(&self) -> Arc<Resources> {
-        self.istio.resources()
-    }
-}
-
-fn as_json(annotations: BTreeMap<String, String>) -> Map<String, Value> {
-    annotations
-        .into_iter()
-        .map(|(key, value)| (key, Value::String(value)))
-        .collect()
-}
-
 async fn delay_until_istio_is_listed(istio: IstioCache, _guard: NotReady) {
     if timeout(LISTING_PATIENCE, istio.ready()).await.is_err() {
         warn!("Istio's resources not listed; pods are injected without them until they are");
-    }
-}
-
-/// The annotations of namespaces and Istio's resources, for the core.
-pub(super) struct ClusterNamespaces {
-    cache: Cache,
-    istio: IstioCache,
-    runtime: Handle,
-}
-
-impl Namespaces for ClusterNamespaces {
-    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        let known = self.cache.annotations(namespace);
-        known.or_else(|| self.ask(namespace)).map(as_json)
-    }
-
-    fn resources(&self) -> Arc<Resources> {
-        self.istio.resources()
-    }
-}
-
-impl ClusterNamespaces {
-    /// Asks for a namespace that was made a moment ago. Reviews are decided on threads that may
-    /// wait.
-    fn ask(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        let look_up = timeout(NAMESPACE_PATIENCE, self.cache.look_up(namespace));
-        match self.runtime.block_on(look_up) {
-            Ok(Ok(meta)) => Some(meta.annotations),
-            Ok(Err(error)) => {
-                info!(error = in_full(&error), "namespace not read");
-                None
-            }
-            Err(_elapsed) => None,
-        }
     }
 }
 

@@ -1,0 +1,87 @@
+//! What the core may ask about the cluster, answered from its caches. In: the caches. Out: the
+//! annotations and labels of namespaces, and Istio's resources.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::admit::Namespaces;
+use crate::cluster::istio::IstioCache;
+use crate::cluster::namespaces::{NamespaceMeta, Namespaces as Cache};
+use crate::istio::Resources;
+use crate::telemetry::in_full;
+
+/// A namespace that is younger than its pod's review by less than this may be asked for.
+const NAMESPACE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the caches hold, for pods that run already.
+pub(super) struct Cached {
+    pub(super) cache: Cache,
+    pub(super) istio: IstioCache,
+}
+
+impl Namespaces for Cached {
+    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
+        self.cache.annotations(namespace).map(as_json)
+    }
+
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.cache.get(namespace)?.labels))
+    }
+
+    fn resources(&self) -> Arc<Resources> {
+        self.istio.resources()
+    }
+}
+
+/// What the caches hold and the API server says, for reviews.
+pub(super) struct ClusterNamespaces {
+    pub(super) cache: Cache,
+    pub(super) istio: IstioCache,
+    pub(super) runtime: Handle,
+}
+
+impl Namespaces for ClusterNamespaces {
+    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.look_up(namespace)?.annotations))
+    }
+
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.look_up(namespace)?.labels))
+    }
+
+    fn resources(&self) -> Arc<Resources> {
+        self.istio.resources()
+    }
+}
+
+impl ClusterNamespaces {
+    fn look_up(&self, namespace: &str) -> Option<NamespaceMeta> {
+        self.cache.get(namespace).or_else(|| self.ask(namespace))
+    }
+
+    /// Asks for a namespace that was made a moment ago. Reviews are decided on threads that may
+    /// wait.
+    fn ask(&self, namespace: &str) -> Option<NamespaceMeta> {
+        let look_up = timeout(NAMESPACE_PATIENCE, self.cache.look_up(namespace));
+        match self.runtime.block_on(look_up) {
+            Ok(Ok(meta)) => Some(meta),
+            Ok(Err(error)) => {
+                info!(error = in_full(&error), "namespace not read");
+                None
+            }
+            Err(_elapsed) => None,
+        }
+    }
+}
+
+fn as_json(map: BTreeMap<String, String>) -> Map<String, Value> {
+    map.into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect()
+}
