@@ -135,7 +135,9 @@ mod tests {
         json_patch::patch(&mut pod, &outcome.patch).unwrap();
         // As the API server fills in.
         pod["spec"]["restartPolicy"] = "Always".into();
-        pod["spec"]["initContainers"][0]["imagePullPolicy"] = "IfNotPresent".into();
+        for container in pod["spec"]["initContainers"].as_array_mut().unwrap() {
+            container["imagePullPolicy"] = "IfNotPresent".into();
+        }
         pod
     }
 
@@ -173,6 +175,43 @@ mod tests {
         assert_eq!(
             check(&running(&defaults(BEFORE)), ANOTHER),
             Refresh::NewPod(Fixed::Spec)
+        );
+    }
+
+    /// The defaults of a namespace whose pods are redirected.
+    fn redirected(inbound: &str, egress: &str) -> Defaults {
+        let mut defaults = defaults(egress);
+        let entries = [
+            ("mtls-injector.io/capture", "redirect"),
+            ("mtls-injector.io/inbound", inbound),
+        ];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value.into()));
+        defaults.0.extend(entries);
+        defaults
+    }
+
+    #[test]
+    fn what_the_kernel_redirects_is_settled_for_a_running_pod_and_all_else_follows() {
+        const LAX: &str = "[{port: 8443, targetPort: 8080, mode: PERMISSIVE}]";
+        let pod = running(&redirected(LAX, BEFORE));
+        let check = |inbound: &str, egress: &str| {
+            let now = redirected(inbound, egress);
+            refresh(&Config::default(), &now, "shop", &pod)
+        };
+        assert_eq!(check(LAX, BEFORE), Refresh::Current);
+        let Refresh::Annotate(annotations) = check("8443:8080", ANOTHER) else {
+            panic!("a mode and a further host need no new pod")
+        };
+        let config = &annotations["mtls-injector.io/proxy-config"];
+        assert!(config.contains("STRICT") && config.contains("another"));
+        for inbound in ["8443:8081", "8443:8080,9443:9090"] {
+            let rules = Refresh::NewPod(Fixed::KernelRules);
+            assert_eq!(check(inbound, BEFORE), rules, "{inbound}");
+        }
+        assert_eq!(
+            refresh(&Config::default(), &defaults(BEFORE), "shop", &pod),
+            Refresh::NewPod(Fixed::Spec),
+            "without redirection the init container is too many"
         );
     }
 

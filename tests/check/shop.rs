@@ -61,6 +61,13 @@ impl Shop {
         self.create("namespaces", "", namespace);
     }
 
+    pub(crate) fn label(&self, namespace: &str, key: &str, value: &str) {
+        let namespace = Key::new("namespaces", "", namespace);
+        self.server.store.edit(&namespace, "kubectl", |object| {
+            object["metadata"]["labels"][key] = value.into();
+        });
+    }
+
     fn create(&self, plural: &str, namespace: &str, object: Value) {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let key = Key::new(plural, namespace, &name);
@@ -117,10 +124,14 @@ pub(crate) fn asking(namespace: &str, name: &str) -> Value {
 
 /// The same pod after the webhook.
 pub(crate) fn injected(namespace: &str, name: &str) -> Value {
-    let mut pod = asking(namespace, name);
+    through_the_webhook(asking(namespace, name))
+}
+
+/// A pod after the webhook.
+pub(crate) fn through_the_webhook(mut pod: Value) -> Value {
     let config = Config::parse(SETTINGS).unwrap();
-    let outcome = inject_pod(&config, &NoDefaults, namespace, &pod);
-    assert!(!outcome.patch.0.is_empty());
+    let outcome = inject_pod(&config, &NoDefaults, "shop", &pod);
+    assert!(!outcome.patch.0.is_empty(), "{}", outcome.decision);
     json_patch::patch(&mut pod, &outcome.patch).unwrap();
     pod
 }
