@@ -10,13 +10,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, Accepted};
-use crate::plan::Service;
+use crate::front::Front;
 use crate::worker::Worker;
 
 /// One address that is listened on, by all workers.
 pub(crate) struct Listener {
     /// What happens to new connections and requests; a reload replaces it.
-    pub(crate) service: ArcSwap<Service>,
+    pub(crate) front: ArcSwap<Front>,
     /// Cancelled when the configuration no longer names the address.
     pub(crate) removed: CancellationToken,
 }

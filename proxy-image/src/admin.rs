@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::app_probe::{self, Asked};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::listener;
@@ -84,9 +85,10 @@ async fn accept(socket: TcpListener, port: Port, admin: Admin, tasks: TaskTracke
 async fn serve(tcp: TcpStream, port: Port, admin: &Admin) {
     const HEAD: Duration = Duration::from_secs(10);
     const LONGEST: Duration = Duration::from_secs(300);
+    let at = tcp.local_addr().ok();
     let handler = service_fn(|request: Request<Incoming>| async move {
         Ok::<_, Infallible>(match port {
-            Port::Admin => admin.probe(&request),
+            Port::Admin => admin.answer(&request, at).await,
             Port::Control => admin.control(&request),
         })
     });
@@ -99,6 +101,26 @@ async fn serve(tcp: TcpStream, port: Port, admin: &Admin) {
 }
 
 impl Admin {
+    async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        at: Option<SocketAddr>,
+    ) -> Response<Full<Bytes>> {
+        let config = self.config.load_full();
+        let path = request.uri().path();
+        let mut probes = config.probes.iter();
+        let probe = probes.find(|probe| probe.path.as_str() == path);
+        let (Some(probe), Some(at)) = (probe, at) else {
+            return self.probe(request);
+        };
+        if request.method() != Method::GET {
+            return not_allowed("GET");
+        }
+        let headers = request.headers();
+        let (status, line) = app_probe::ask(probe, Asked { headers, at }).await;
+        text(status, line)
+    }
+
     fn probe(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),

@@ -2,6 +2,7 @@
 //! configuration (`EX_USAGE` of sysexits).
 
 mod check_config;
+mod redirect;
 mod run;
 mod wait;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use redirect::RedirectOptions;
 use run::RunOptions;
 use wait::WaitOptions;
 
@@ -65,6 +67,8 @@ enum Command {
         /// A YAML or JSON file; - reads standard input.
         file: PathBuf,
     },
+    /// Have the kernel redirect the pod's connections to the proxy: what the init container runs.
+    Redirect(RedirectOptions),
     /// Wait until a running proxy is ready: the postStart hook of a classic sidecar.
     Wait(WaitOptions),
 }
@@ -79,6 +83,9 @@ pub fn main() -> ExitCode {
         Ok(Cli {
             command: Command::CheckConfig { file },
         }) => check_config::check_config(&file),
+        Ok(Cli {
+            command: Command::Redirect(options),
+        }) => redirect::redirect(&options),
         Ok(Cli {
             command: Command::Wait(options),
         }) => wait::wait(&options),

@@ -2,7 +2,8 @@
 //!
 //! In: a socket and its permit. Out: the connection served, counted and closed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,13 +12,16 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::accept::Listener;
+use crate::arrival;
 use crate::config::Protocol;
+use crate::front::Entry;
 use crate::identity::ClientIdentity;
 use crate::record::{ConnectionRecord, Outcome};
+use crate::route::Route;
 use crate::stream::Stream;
 use crate::tls::failure::HandshakeFailure;
 use crate::worker::Worker;
-use crate::{http, tcp, terminate};
+use crate::{http, tcp, terminate, upstream};
 
 /// A connection as it was accepted.
 pub(crate) struct Accepted {
@@ -37,7 +41,8 @@ pub(crate) struct Downstream {
 pub(crate) struct Parts {
     pub(crate) peer: Peer,
     pub(crate) client: Client,
-    pub(crate) accepted_on: IpAddr,
+    /// Where the peer wanted to go: this listener, or what it dialled before the kernel redirected it.
+    pub(crate) headed_to: SocketAddr,
     pub(crate) held: Held,
 }
 
@@ -86,33 +91,47 @@ impl Drop for Held {
     }
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: Arc<Worker>) {
-    let Accepted { tcp, peer, permit } = accepted;
-    let opened = Instant::now();
-    let held = Held::new(permit, &worker.shared.metrics.open_connections);
+fn tune(tcp: &TcpStream, route: &Route) {
     // Requests and answers are small and waited for; Nagle's delay helps nobody here.
     let _best_effort = tcp.set_nodelay(true);
-    let accepted_on = tcp
-        .local_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |own| {
-            own.ip().to_canonical()
-        });
-    let service = listener.service.load_full();
-    let Some(route) = service.table.only() else {
-        return;
-    };
+    if route.timeouts.idle.limit().is_none() {
+        // Nothing else notices a peer that vanished without a word.
+        upstream::dial::keep_alive(tcp);
+    }
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: Arc<Worker>) {
+    let Accepted {
+        mut tcp,
+        peer,
+        permit,
+    } = accepted;
+    let opened = Instant::now();
+    let held = Held::new(permit, &worker.shared.metrics.open_connections);
     let mut peer = Peer {
         address: peer,
         identity: None,
     };
-    let (stream, client) = match terminate::terminate(tcp, &service, route, &worker).await {
-        Ok(terminated) => terminated,
-        Err(failure) => {
-            let mut record = ConnectionRecord::open(route, peer, opened);
-            return record.close(Outcome::Refused, Some(&failure));
-        }
+    let refuse = |route: &Arc<Route>, why: &dyn fmt::Display, peer: Peer| {
+        let mut record = ConnectionRecord::open(route, peer, opened);
+        record.close(Outcome::Refused, Some(why));
     };
+    let front = listener.front.load_full();
+    let arrival = match arrival::arrive(&mut tcp, &front, &worker.shared).await {
+        Ok(arrival) => arrival,
+        Err((route, misled)) => return refuse(&route, &misled, peer),
+    };
+    let service = arrival.service;
+    let Some(route) = service.table.only() else {
+        return;
+    };
+    tune(&tcp, route);
+    let (mut stream, client) = match terminate::terminate(tcp, &service, route, &worker).await {
+        Ok(terminated) => terminated,
+        Err(failure) => return refuse(route, &failure, peer),
+    };
+    stream.begin_with(arrival.read);
     peer.identity.clone_from(&client.identity);
     let downstream = Downstream {
         stream,
@@ -120,12 +139,13 @@ pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: A
         parts: Parts {
             peer,
             client,
-            accepted_on,
+            headed_to: arrival.headed_to,
             held,
         },
     };
+    let entry = Entry::new(listener, arrival.way, Arc::clone(&service));
     match service.protocol {
-        Protocol::Http => http::serve(downstream, listener, &worker).await,
+        Protocol::Http => http::serve(downstream, entry, &worker).await,
         Protocol::Tcp => tcp::serve(downstream, &service, &worker).await,
     }
 }

@@ -13,11 +13,11 @@ mod guard;
 mod headers;
 pub(crate) mod pool;
 mod refusal;
-mod sender;
+pub(crate) mod sender;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,9 @@ use client_headers::ClientHeaders;
 use guard::Guarded;
 use sender::Spawn;
 
-use crate::accept::Listener;
+use crate::config::Scheme;
 use crate::connection::{Downstream, Held, Parts, Peer};
+use crate::front::Entry;
 use crate::record;
 use crate::stream::Stream;
 use crate::tls::failure::HandshakeFailure;
@@ -44,7 +45,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const LARGEST_HEAD: usize = 64 * 1024;
 
 /// What a client of HTTP/2 begins with (RFC 9113 section 3.4), as far as it looks like HTTP/1.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// The most requests that are open at once on one connection of HTTP/2.
 const MOST_STREAMS: u32 = 128;
 /// The most bytes of a request's fields in HTTP/2.
@@ -54,10 +55,12 @@ const HTTP2_IDLE: Duration = Duration::from_secs(300);
 
 /// What the requests of one connection have in common.
 pub(crate) struct Session {
-    listener: Arc<Listener>,
+    entry: Entry,
     worker: Arc<Worker>,
     peer: Peer,
-    accepted_on: IpAddr,
+    headed_to: SocketAddr,
+    /// Whether the client came without TLS to a port that also speaks it.
+    plaintext: bool,
     /// When the connection is asked to end because of its age.
     oldest: Option<Instant>,
     /// What the application is told of the client; egress: nothing.
@@ -71,28 +74,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(parts: Parts, listener: Arc<Listener>, worker: &Arc<Worker>) -> Self {
+    fn new(stream: &Stream, parts: Parts, entry: Entry, worker: &Arc<Worker>) -> Self {
         let Parts {
             peer,
             client,
-            accepted_on,
+            headed_to,
             held,
         } = parts;
-        let service = listener.service.load();
+        let service = entry.service();
+        let plaintext = stream.is_plain() && service.scheme() == Scheme::Https;
         let told = service.inbound.as_ref().map(|inbound| {
             let forward = inbound.port.forward_client_cert;
             ClientHeaders::new(forward, client.identity.as_deref())
         });
         let inbound = service.inbound.as_ref();
         let age = inbound.and_then(|inbound| inbound.port.max_connection_age.limit());
-        drop(service);
         Self {
             oldest: age.map(|age| Instant::now() + age),
-            listener,
+            entry,
             worker: Arc::clone(worker),
             peer,
             told: told.as_ref().map_or(Some(Vec::new()), ClientHeaders::lines),
-            accepted_on,
+            headed_to,
+            plaintext,
             client: told,
             refused: client.refused,
             _held: held,
@@ -103,6 +107,16 @@ impl Session {
     fn ends(&self) -> bool {
         let too_old = self.oldest.is_some_and(|oldest| Instant::now() >= oldest);
         too_old || self.worker.shared.drain.has_started()
+    }
+
+    /// Returns whether the client is to be told that this answer is the last: the connection ends, or
+    /// its port has become STRICT, where nobody stays who would not get in any more.
+    fn says_farewell(&self) -> bool {
+        self.ends() || self.is_unwelcome()
+    }
+
+    fn is_unwelcome(&self) -> bool {
+        self.plaintext && !self.entry.service().takes_plaintext()
     }
 
     /// Resolves when the drain begins, or the connection has reached the age that the port allows.
@@ -119,9 +133,9 @@ impl Session {
 }
 
 /// Serves one connection with protocol http.
-pub(crate) async fn serve(downstream: Downstream, listener: Arc<Listener>, worker: &Arc<Worker>) {
+pub(crate) async fn serve(downstream: Downstream, entry: Entry, worker: &Arc<Worker>) {
     let Downstream { stream, parts, .. } = downstream;
-    let session = Arc::new(Session::new(parts, listener, worker));
+    let session = Arc::new(Session::new(&stream, parts, entry, worker));
     let Some(stream) = fast::serve(stream, &session).await else {
         return;
     };

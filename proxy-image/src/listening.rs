@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::accept::Listener;
+use crate::config::OUTBOUND_PORT;
+use crate::front::Front;
 use crate::listener;
-use crate::metrics::Direction;
-use crate::plan::{Plan, Service};
+use crate::plan::Plan;
 use crate::readiness::Readiness;
 use crate::worker::{Assignment, Running, Shared};
 
@@ -30,7 +31,7 @@ pub(crate) struct Listening {
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<Assignment>>,
     bound: BTreeMap<SocketAddr, Arc<Listener>>,
-    unbound: BTreeMap<SocketAddr, Arc<Service>>,
+    unbound: BTreeMap<SocketAddr, Arc<Front>>,
 }
 
 impl Listening {
@@ -48,10 +49,11 @@ impl Listening {
     /// Moves to a plan.
     pub(crate) async fn apply(&mut self, plan: Plan) {
         self.readiness.need(plan.credentials);
+        self.report(&plan.obstacles);
         let Self { bound, unbound, .. } = self;
         let readiness = &self.readiness;
         bound.retain(|address, listener| {
-            let stays = plan.services.contains_key(address);
+            let stays = plan.fronts.contains_key(address);
             if !stays {
                 listener.removed.cancel();
                 info!(%address, "listener removed");
@@ -59,22 +61,32 @@ impl Listening {
             stays
         });
         unbound.retain(|address, _| {
-            let stays = plan.services.contains_key(address);
+            let stays = plan.fronts.contains_key(address);
             if !stays {
                 readiness.clear(&part(*address));
             }
             stays
         });
-        for (address, service) in plan.services {
+        for (address, front) in plan.fronts {
             match bound.get(&address) {
-                Some(listener) => listener.service.store(service),
+                Some(listener) => listener.front.store(front),
                 None => {
                     readiness.block(&part(address), "is not bound yet");
-                    unbound.insert(address, service);
+                    unbound.insert(address, front);
                 }
             }
         }
         self.bind_missing().await;
+    }
+
+    fn report(&self, obstacles: &[String]) {
+        const PART: &str = "redirect";
+        if obstacles.is_empty() {
+            return self.readiness.clear(PART);
+        }
+        let reasons = obstacles.join("; ");
+        warn!(reason = reasons, "redirected connections are refused");
+        self.readiness.block(PART, reasons);
     }
 
     /// Binds, as soon as it is possible, what could not be bound; never ends.
@@ -87,15 +99,15 @@ impl Listening {
     }
 
     async fn bind_missing(&mut self) {
-        for (address, service) in std::mem::take(&mut self.unbound) {
+        for (address, front) in std::mem::take(&mut self.unbound) {
             let part = part(address);
             match listener::bind(address, self.workers.len()) {
                 Ok(sockets) => {
-                    self.assign(address, service, sockets).await;
+                    self.assign(address, front, sockets).await;
                     self.readiness.clear(&part);
                 }
                 // Without an address of its own choice, a port listens in the families there are.
-                Err(error) if listener::family_is_missing(&error) && is_any(address) => {
+                Err(error) if listener::family_is_missing(&error) && may_be_missing(address) => {
                     self.readiness.clear(&part);
                     info!(%address, "address family is missing");
                 }
@@ -103,29 +115,23 @@ impl Listening {
                     let reason = format!("cannot be bound: {error}");
                     warn!(%address, %error, "listener was not bound");
                     self.readiness.block(&part, reason);
-                    self.unbound.insert(address, service);
+                    self.unbound.insert(address, front);
                 }
             }
         }
         let bound = self.bound.iter();
-        self.shared.own.replace(bound.map(|(address, listener)| {
-            let direction = if listener.service.load().inbound.is_some() {
-                Direction::Inbound
-            } else {
-                Direction::Egress
-            };
-            (*address, direction)
-        }));
+        let directions = bound.map(|(at, listener)| (*at, listener.front.load().direction()));
+        self.shared.own.replace(directions);
     }
 
     async fn assign(
         &mut self,
         address: SocketAddr,
-        service: Arc<Service>,
+        front: Arc<Front>,
         sockets: Vec<std::net::TcpListener>,
     ) {
         let listener = Arc::new(Listener {
-            service: ArcSwap::new(service),
+            front: ArcSwap::new(front),
             removed: CancellationToken::new(),
         });
         for (worker, socket) in self.workers.iter().zip(sockets) {
@@ -142,8 +148,10 @@ impl Listening {
     }
 }
 
-fn is_any(address: SocketAddr) -> bool {
-    address.is_ipv6() && address.ip().is_unspecified()
+/// These come in pairs, one address of each family, and a pod may have only one.
+fn may_be_missing(address: SocketAddr) -> bool {
+    let redirected = address.ip().is_loopback() && address.port() == OUTBOUND_PORT;
+    address.is_ipv6() && (address.ip().is_unspecified() || redirected)
 }
 
 fn part(address: SocketAddr) -> String {

@@ -29,6 +29,9 @@ impl OwnAddresses {
         dialled: SocketAddr,
         local: Option<IpAddr>,
     ) -> bool {
+        // A socket of IPv6 reaches IPv4 by addresses such as ::ffff:127.0.0.1.
+        let dialled = SocketAddr::new(dialled.ip().to_canonical(), dialled.port());
+        let local = local.map(|ip| ip.to_canonical());
         let own = self.0.load();
         let leads_back = |listener: SocketAddr| {
             let found = own.get(&listener);
@@ -71,6 +74,8 @@ mod tests {
         };
         assert!(back(Egress, "127.77.0.1:80", None));
         assert!(back(Egress, "127.0.0.1:81", None));
+        assert!(back(Egress, "[::ffff:127.77.0.1]:80", None));
+        assert!(back(Egress, "[::ffff:10.1.2.3]:81", Some("10.1.2.3")));
         assert!(back(Egress, "10.1.2.3:81", Some("10.1.2.3")));
         assert!(!back(Egress, "10.1.2.3:81", Some("10.1.2.4")));
         assert!(!back(Egress, "127.0.0.1:80", None));

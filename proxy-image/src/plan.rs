@@ -1,7 +1,9 @@
 //! What has to be listened on, and what happens to a connection there.
 //!
-//! In: a [`Config`]. Out: a [`Plan`], one [`Service`] for each address, and the credentials that they
+//! In: a [`Config`]. Out: a [`Plan`], one [`Front`] for each address, and the credentials that they
 //! need. Opens no socket.
+
+mod redirected;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,23 +15,35 @@ use crate::config::{
     UpstreamMode,
 };
 use crate::credentials::Side;
+use crate::front::Front;
 use crate::metrics::Metrics;
 use crate::rotation::{Live, NotLoaded, Rotation};
-use crate::route::{Route, Table};
+use crate::route::Route;
+use crate::route::table::Table;
 use crate::tls::client::ClientState;
 use crate::tls::server::ServerState;
 use crate::upstream::{H2, HTTP_1_1};
+use redirected::Through;
 
 /// What is offered to upstreams: HTTP/2 only for a request that came by it.
 const TO_UPSTREAMS: &[&[u8]] = &[HTTP_1_1];
 /// What clients may choose from.
 const TO_CLIENTS: &[&[u8]] = &[H2, HTTP_1_1];
 
-/// The services by address.
+/// What to listen on, and for what.
 #[derive(Default)]
 pub(crate) struct Plan {
-    pub(crate) services: BTreeMap<SocketAddr, Arc<Service>>,
+    pub(crate) fronts: BTreeMap<SocketAddr, Arc<Front>>,
     pub(crate) credentials: Vec<Needed>,
+    /// What stands against being ready, whatever else is.
+    pub(crate) obstacles: Vec<String>,
+}
+
+impl Plan {
+    fn listen(&mut self, address: SocketAddr, service: &Arc<Service>) {
+        let front = Front::One(Arc::clone(service));
+        self.fronts.insert(address, Arc::new(front));
+    }
 }
 
 /// Credentials that a route or port needs.
@@ -78,6 +92,7 @@ pub(crate) struct Planner {
     workers: usize,
     egress: Vec<(EgressRoute, Arc<Route>)>,
     inbound: Vec<(InboundPort, Arc<Service>)>,
+    through: Option<Through>,
 }
 
 impl Planner {
@@ -89,11 +104,15 @@ impl Planner {
             workers,
             egress: Vec::new(),
             inbound: Vec::new(),
+            through: None,
         }
     }
 
     /// Lays out the services of a configuration. Begins to load and to follow its credentials.
     pub(crate) fn plan(&mut self, config: &Config) -> Plan {
+        // Redirected connections need no listener of each route; what the kernel leads here is told
+        // apart by where it was headed.
+        let redirected = config.redirect.is_some();
         let known = std::mem::take(&mut self.egress);
         self.egress = each(&config.egress, known, |route| {
             let tls = self.upstream_tls(route);
@@ -106,6 +125,9 @@ impl Planner {
         for (route, shared) in &self.egress {
             plan.credentials
                 .extend(Needed::by(&shared.name, shared.tls.as_ref()));
+            if redirected && route.listen.is_empty() {
+                continue;
+            }
             for ip in route.listen_addresses() {
                 let address = SocketAddr::new(ip, route.port.get());
                 egress.entry(address).or_default().push(Arc::clone(shared));
@@ -117,20 +139,25 @@ impl Planner {
                 .as_ref()
                 .and_then(|inbound| inbound.tls.as_ref());
             plan.credentials.extend(Needed::by(&port.name(), tls));
+            if redirected && port.listen.is_empty() {
+                continue;
+            }
             let service = match leads_to(port, &egress) {
                 Some(routes) => Arc::new(service.leading_to(routes)),
                 None => Arc::clone(service),
             };
             for ip in inbound_addresses(port) {
                 let address = SocketAddr::new(ip, port.port.get());
-                plan.services.insert(address, Arc::clone(&service));
+                plan.listen(address, &service);
             }
         }
         for (address, routes) in egress {
             if !self.is_led_to(address) {
-                let service = Arc::new(Service::egress(routes));
-                plan.services.insert(address, service);
+                plan.listen(address, &Arc::new(of_listener(routes)));
             }
+        }
+        if let Some(redirect) = &config.redirect {
+            self.redirected(redirect, &mut plan);
         }
         plan
     }
@@ -191,15 +218,24 @@ impl Planner {
 }
 
 impl Service {
-    fn egress(routes: Vec<Arc<Route>>) -> Self {
-        let protocol = routes
-            .first()
-            .map_or(Protocol::Http, |route| route.protocol);
+    /// Makes the service of connections from the application.
+    pub(crate) const fn egress(protocol: Protocol, table: Table) -> Self {
         Self {
             protocol,
-            table: Table::new(routes),
+            table,
             inbound: None,
         }
+    }
+
+    /// Returns whether clients may come without TLS.
+    pub(crate) fn takes_plaintext(&self) -> bool {
+        let inbound = self.inbound.as_ref();
+        inbound.is_none_or(|inbound| {
+            matches!(
+                inbound.port.mode,
+                InboundMode::Permissive | InboundMode::Disable
+            )
+        })
     }
 
     /// Returns the scheme by which requests come.
@@ -223,6 +259,12 @@ impl Service {
             inbound: self.inbound.clone(),
         }
     }
+}
+
+fn of_listener(routes: Vec<Arc<Route>>) -> Service {
+    let first = routes.first();
+    let protocol = first.map_or(Protocol::Http, |route| route.protocol);
+    Service::egress(protocol, Table::new(routes))
 }
 
 /// Returns the egress routes that listen where an inbound port leads to, if there are any.

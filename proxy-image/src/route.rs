@@ -1,16 +1,20 @@
 //! A route at run time: what the configuration says, with everything resolved that can be resolved
 //! once. Egress routes and inbound ports are both routes: they differ only in which side has TLS.
 //!
-//! In: the configuration's `EgressRoute` and `InboundPort`. Out: [`Route`], shared by all workers,
-//! and [`Table`], which finds the route of a request.
+//! In: the configuration's `EgressRoute` and `InboundPort`. Out: [`Route`], shared by all workers.
 
+pub(crate) mod table;
+
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 
+use crate::addresses::Addresses;
 use crate::config::{
     EgressRoute, Fit, Host, InboundPort, Port, Protocol, Redirect, RequestHead, RequestMatch,
     Retries, Rewrite, Span, Timeouts,
@@ -21,6 +25,9 @@ use crate::metrics::{Direction, Metrics, RouteMetrics};
 use crate::rotation::Live;
 use crate::rotation::NotLoaded;
 use crate::tls::client::ClientState;
+
+/// The name of the way that redirected connections take when no route is for them.
+const PASSTHROUGH: &str = "passthrough";
 
 /// One way through the proxy.
 pub(crate) struct Route {
@@ -51,6 +58,10 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct HostOfRoute {
     pub(crate) name: Host,
+    /// The port that the application dials.
+    pub(crate) port: u16,
+    /// The addresses by which the application may dial it.
+    pub(crate) addresses: Arc<Addresses>,
     pub(crate) authority: Option<HeaderValue>,
 }
 
@@ -63,6 +74,8 @@ pub(crate) enum Target {
     Dialled(Port),
     /// The application of this pod.
     Application(Port),
+    /// Where a redirected connection was headed.
+    Original,
 }
 
 impl fmt::Debug for Route {
@@ -98,6 +111,8 @@ impl Route {
             retries: route.retries.clone(),
             host: Some(HostOfRoute {
                 authority: authority(&route.host, route.port),
+                port: route.port.get(),
+                addresses: Arc::new(Addresses::new(&route.host, route.address.as_ref())),
                 name: route.host.clone(),
             }),
             redirect: route.answer(),
@@ -111,20 +126,49 @@ impl Route {
 
     /// Makes the route of an inbound port, for that many workers.
     pub(crate) fn inbound(port: &InboundPort, metrics: &Metrics, workers: usize) -> Self {
-        let name = port.name();
+        let target = Target::Application(port.target_port);
+        let named = Self::without_tls(port.name(), Direction::Inbound, target, metrics, workers);
         Self {
-            metrics: metrics.route(Direction::Inbound, &name),
-            name,
-            direction: Direction::Inbound,
             protocol: port.protocol,
-            target: Target::Application(port.target_port),
-            tls: None,
             timeouts: Timeouts {
                 // The application decides how long it keeps a quiet connection; this only reaps
                 // what has been forgotten.
                 idle: Span::from_secs(3600),
                 ..Timeouts::default()
             },
+            ..named
+        }
+    }
+
+    /// Makes the way of redirected connections that no route is for: on to where they were headed,
+    /// for as long as both sides want.
+    pub(crate) fn passthrough(direction: Direction, metrics: &Metrics, workers: usize) -> Self {
+        let name = PASSTHROUGH.to_owned();
+        let through = Self::without_tls(name, direction, Target::Original, metrics, workers);
+        Self {
+            timeouts: Timeouts {
+                idle: Span::ZERO,
+                ..Timeouts::default()
+            },
+            ..through
+        }
+    }
+
+    fn without_tls(
+        name: String,
+        direction: Direction,
+        target: Target,
+        metrics: &Metrics,
+        workers: usize,
+    ) -> Self {
+        Self {
+            metrics: metrics.route(direction, &name),
+            name,
+            direction,
+            protocol: Protocol::Tcp,
+            target,
+            tls: None,
+            timeouts: Timeouts::default(),
             retries: Retries::default(),
             host: None,
             redirect: None,
@@ -149,6 +193,20 @@ impl Route {
     /// Returns whether the application's own name for the host is what has to be dialled.
     pub(crate) fn is_wildcard(&self) -> bool {
         matches!(self.target, Target::Dialled(_))
+    }
+
+    /// Returns what tells this route's upstream connections apart, where they are not all alike:
+    /// the name of the host, or where the connection was headed.
+    pub(crate) fn upstream_key<'h>(
+        &self,
+        host: &'h str,
+        headed_to: SocketAddr,
+    ) -> Option<Cow<'h, str>> {
+        match self.target {
+            Target::Dialled(_) => Some(Cow::Borrowed(host)),
+            Target::Original => Some(Cow::Owned(headed_to.to_string())),
+            Target::Host(..) | Target::Application(_) => None,
+        }
     }
 
     /// Returns the generation of the credentials in use; 0 without TLS.
@@ -210,150 +268,4 @@ fn authority(host: &Host, port: Port) -> Option<HeaderValue> {
         format!("{name}:{port}")
     };
     HeaderValue::try_from(text).ok()
-}
-
-/// The routes behind one listener, in the order in which they are tried.
-#[derive(Default)]
-pub(crate) struct Table {
-    routes: Vec<Arc<Route>>,
-    one_host: bool,
-    /// Whether every request is sent on as it is, by nothing but its first line and `Host`.
-    pub(crate) usual: bool,
-    /// The route of a port that hands its requests to other routes.
-    own: Option<Arc<Route>>,
-}
-
-impl Table {
-    /// Orders routes: names before wildcards, longer wildcards before shorter ones.
-    pub(crate) fn new(mut routes: Vec<Arc<Route>>) -> Self {
-        let host = |route: &Route| route.host.as_ref().map(|host| host.name.clone());
-        routes.sort_by_key(|route| match host(route) {
-            Some(Host::Wildcard(parent)) => usize::MAX - parent.len(),
-            _ => 0,
-        });
-        let first = routes.first().map(|route| host(route));
-        let one_host = routes.iter().all(|route| Some(host(route)) == first)
-            && !matches!(first, Some(Some(Host::Wildcard(_))));
-        Self {
-            usual: routes.iter().all(|route| route.is_usual()),
-            routes,
-            one_host,
-            own: None,
-        }
-    }
-
-    /// Makes the table of a port that hands its requests to other routes.
-    pub(crate) fn behind(own: Arc<Route>, routes: Vec<Arc<Route>>) -> Self {
-        Self {
-            own: Some(own),
-            ..Self::new(routes)
-        }
-    }
-
-    /// Finds the route of a request: by host, unless all routes have the same, then by rank, then by
-    /// fit. `host` comes without a port.
-    pub(crate) fn find(&self, host: &str, head: &RequestHead<'_>) -> Option<&Arc<Route>> {
-        if self.one_host {
-            return best(self.routes.iter(), head);
-        }
-        let of_host = |route: &&Arc<Route>| {
-            let own = route.host.as_ref();
-            own.is_some_and(|own| own.name.matches(host))
-        };
-        let first = self.routes.iter().find(of_host)?;
-        let chosen = first.host.as_ref().map(|host| &host.name);
-        let same = |route: &&Arc<Route>| route.host.as_ref().map(|host| &host.name) == chosen;
-        best(self.routes.iter().filter(same), head)
-    }
-
-    /// Returns the route of a connection that is not looked into, or not yet.
-    pub(crate) fn only(&self) -> Option<&Arc<Route>> {
-        self.own.as_ref().or_else(|| self.routes.first())
-    }
-}
-
-/// Of routes that stand alike, the first.
-fn best<'a>(
-    routes: impl Iterator<Item = &'a Arc<Route>>,
-    head: &RequestHead<'_>,
-) -> Option<&'a Arc<Route>> {
-    let standing = routes.filter_map(|route| Some((route.standing(head)?, route)));
-    let best = standing.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map(|(_, route)| route)
-}
-
-#[cfg(test)]
-mod tests {
-    use http::{HeaderMap, Method};
-
-    use super::*;
-
-    fn table(yaml: &str) -> Table {
-        let routes = EgressRoute::parse_list(yaml, "egress").unwrap();
-        let metrics = Metrics::new();
-        Table::new(
-            routes
-                .iter()
-                .map(|route| Arc::new(Route::egress(route, None, &metrics, 1)))
-                .collect(),
-        )
-    }
-
-    fn found(table: &Table, host: &str, path: &str) -> String {
-        let head = RequestHead {
-            method: &Method::GET,
-            path,
-            authority: host,
-            headers: &HeaderMap::new(),
-        };
-        table
-            .find(host, &head)
-            .map_or_else(|| "none".to_owned(), |route| route.name.clone())
-    }
-
-    #[test]
-    fn a_listener_with_one_host_takes_any_host() {
-        let table = table("a.example");
-        assert_eq!(found(&table, "127.0.0.1", "/"), "a.example:80");
-        assert_eq!(found(&table, "", "/x"), "a.example:80");
-    }
-
-    #[test]
-    fn several_hosts_are_told_apart_by_name() {
-        let table = table("*.example, *.b.example, a.example");
-        assert_eq!(found(&table, "a.example", "/"), "a.example:80");
-        assert_eq!(found(&table, "A.Example.", "/"), "a.example:80");
-        assert_eq!(found(&table, "x.b.example", "/"), "*.b.example:80");
-        assert_eq!(found(&table, "x.example", "/"), "*.example:80");
-        assert_eq!(found(&table, "c.test", "/"), "none");
-    }
-
-    #[test]
-    fn the_longest_prefix_wins() {
-        let table = table(
-            "[{host: a.example, match: [{pathPrefix: /a}]},
-              {host: a.example, match: [{pathPrefix: /a/b}, {pathPrefix: /c}]}]",
-        );
-        assert_eq!(found(&table, "a.example", "/a/x"), "a.example:80/a");
-        assert_eq!(found(&table, "a.example", "/a/b/x"), "a.example:80/a/b");
-        assert_eq!(found(&table, "a.example", "/c"), "a.example:80/a/b");
-        assert_eq!(found(&table, "a.example", "/d"), "none");
-    }
-
-    #[test]
-    fn an_order_wins_over_the_better_fit() {
-        let table = table(
-            "[{host: a.example, rank: 1, match: [{path: /a/b}]},
-              {host: a.example, match: [{pathStart: /a}]}, {host: a.example, rank: 2}]",
-        );
-        assert_eq!(found(&table, "a.example", "/a/b"), "a.example:80/a");
-        assert_eq!(found(&table, "a.example", "/x"), "a.example:80");
-    }
-
-    #[test]
-    fn any_host_comes_last_and_takes_what_is_left() {
-        let table = table("[{host: '*', address: b.example}, {host: a.example}]");
-        assert_eq!(found(&table, "a.example", "/"), "a.example:80");
-        assert_eq!(found(&table, "c.example", "/"), "*:80");
-    }
 }

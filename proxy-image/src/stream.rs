@@ -81,6 +81,13 @@ impl AsyncWrite for Layer {
     }
 }
 
+impl Stream {
+    /// Returns whether the peer speaks without TLS.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.inner, Layer::Plain(_))
+    }
+}
+
 /// Counts the bytes that pass.
 #[derive(Debug)]
 pub(crate) struct Metered<S> {
@@ -97,6 +104,12 @@ impl<S> Metered<S> {
             meter: Arc::default(),
             unread: Vec::new(),
         }
+    }
+
+    /// Lets the connection begin with bytes that were read before it was made; they count now.
+    pub(crate) fn begin_with(&mut self, read: Vec<u8>) {
+        self.meter.received.add(read.len());
+        self.unread = read;
     }
 
     /// Returns whether what was given back begins so.

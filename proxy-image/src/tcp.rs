@@ -21,7 +21,7 @@ pub(crate) async fn serve(mut downstream: Downstream, service: &Service, worker:
         route,
         shared: &worker.shared,
         dialled: None,
-        accepted_on: downstream.parts.accepted_on,
+        headed_to: downstream.parts.headed_to,
         offer: Offer::Http1,
     })
     .await;

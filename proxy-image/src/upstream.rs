@@ -3,7 +3,7 @@
 //!
 //! In: a route. Out: a [`Stream`] of plain bytes, or why there is none.
 
-mod dial;
+pub(crate) mod dial;
 pub(crate) mod failure;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Host, Port, RetryOn};
+use crate::config::{Host, RetryOn};
+use crate::metrics::Direction;
 use crate::rotation::Live;
 use crate::route::{Route, Target};
 use crate::stream::{Layer, Stream};
@@ -53,8 +54,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) shared: &'a Shared,
     /// The name that the application asked for, which a wildcard route needs.
     pub(crate) dialled: Option<&'a str>,
-    /// The address on which the client was accepted: inbound, the pod's own.
-    pub(crate) accepted_on: IpAddr,
+    /// The address that the client dialled: inbound, the pod's own.
+    pub(crate) headed_to: SocketAddr,
     pub(crate) offer: Offer,
 }
 
@@ -167,7 +168,10 @@ async fn handshake(
 
 async fn resolve(wanted: &Wanted<'_>, limit: Duration) -> Result<Vec<SocketAddr>, ConnectFailure> {
     let (host, port) = match &wanted.route.target {
-        Target::Application(port) => return Ok(application(*port, wanted.accepted_on)),
+        Target::Application(port) => {
+            return Ok(application(port.get(), wanted.headed_to.ip()));
+        }
+        Target::Original => return Ok(original(wanted)),
         Target::Host(host, port) => (host.clone(), *port),
         Target::Dialled(port) => {
             let name = wanted.dialled.and_then(|name| name.parse::<Host>().ok());
@@ -183,13 +187,22 @@ async fn resolve(wanted: &Wanted<'_>, limit: Duration) -> Result<Vec<SocketAddr>
     Ok(sockets.map(|ip| SocketAddr::new(*ip, port.get())).collect())
 }
 
+/// A client's connection goes to the application; the pod's own goes where it was headed.
+fn original(wanted: &Wanted<'_>) -> Vec<SocketAddr> {
+    let to = wanted.headed_to;
+    match wanted.route.direction {
+        Direction::Inbound => application(to.port(), to.ip()),
+        Direction::Egress => vec![to],
+    }
+}
+
 /// An application binds all addresses, or loopback in one of the families, or the pod's own.
-fn application(port: Port, own: IpAddr) -> Vec<SocketAddr> {
+pub(crate) fn application(port: u16, own: IpAddr) -> Vec<SocketAddr> {
     let loopback = [
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::LOCALHOST),
     ];
     let others = (!loopback.contains(&own)).then_some(own);
     let all = loopback.into_iter().chain(others);
-    all.map(|ip| SocketAddr::new(ip, port.get())).collect()
+    all.map(|ip| SocketAddr::new(ip, port)).collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::USAGE;
-use crate::config::{Config, EgressRoute, Host, InboundPort};
+use crate::config::{AppProbe, Config, EgressRoute, Host, InboundPort, TrafficRedirect};
 
 pub(super) fn check_config(file: &Path) -> ExitCode {
     match read(file) {
@@ -40,20 +40,24 @@ pub(super) fn read(file: &Path) -> Result<Config, String> {
 }
 
 fn summary(config: &Config) -> String {
-    let mut lines: Vec<String> = config.egress.iter().map(egress_line).collect();
+    let redirect = config.redirect.as_ref();
+    let routes = config.egress.iter();
+    let mut lines: Vec<String> = routes.map(|route| egress_line(route, redirect)).collect();
     lines.extend(config.inbound.iter().map(inbound_line));
+    lines.extend(redirect.map(redirect_line));
+    lines.extend(config.probes.iter().map(probe_line));
     if lines.is_empty() {
         lines.push("nothing to do: no egress routes and no inbound ports".to_owned());
     }
     lines.join("\n") + "\n"
 }
 
-fn egress_line(route: &EgressRoute) -> String {
-    let listen: Vec<_> = route
-        .listen_addresses()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+fn egress_line(route: &EgressRoute, redirect: Option<&TrafficRedirect>) -> String {
+    let addresses = route.listen_addresses();
+    let listen: Vec<_> = match redirect {
+        Some(_) if route.listen.is_empty() => vec!["redirect".to_owned()],
+        _ => addresses.iter().map(ToString::to_string).collect(),
+    };
     let target = match (&route.address, &route.host) {
         (Some(address), _) => address.to_string(),
         (None, Host::Wildcard(_)) => "the dialled host".to_owned(),
@@ -71,6 +75,31 @@ fn egress_line(route: &EgressRoute) -> String {
         listen.join(", "),
         route.target_port,
         route.tls.mode,
+    )
+}
+
+fn redirect_line(redirect: &TrafficRedirect) -> String {
+    let ports = if redirect.inbound.all_ports {
+        "all inbound ports"
+    } else {
+        "inbound ports as above"
+    };
+    let addresses = match &redirect.outbound.include_ip_ranges {
+        None => "all that goes out".to_owned(),
+        Some(ranges) => format!("what goes to {} ranges", ranges.len()),
+    };
+    format!(
+        "redirect {addresses} and {ports}, but for user {}",
+        redirect.proxy_uid
+    )
+}
+
+fn probe_line(probe: &AppProbe) -> String {
+    format!(
+        "probe {} -> {} 127.0.0.1:{}",
+        probe.path.as_str(),
+        probe.kind,
+        probe.port
     )
 }
 

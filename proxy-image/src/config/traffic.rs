@@ -4,7 +4,7 @@
 //! In: the field `redirect` of a configuration. Out: ports and ranges. Knows no nftables and no socket.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -81,6 +81,18 @@ pub struct OutboundTraffic {
 }
 
 impl OutboundTraffic {
+    /// Returns whether a connection to this address is redirected, unless it stays in the pod.
+    #[must_use]
+    pub fn redirects(&self, to: SocketAddr) -> bool {
+        let among = |ranges: &[IpRange]| ranges.iter().any(|range| range.contains(to.ip()));
+        let listed = |ports: &[Port]| ports.iter().any(|port| port.get() == to.port());
+        if listed(&self.exclude_ports) || among(&self.exclude_ip_ranges) {
+            return false;
+        }
+        let included = self.include_ip_ranges.as_deref();
+        included.is_none_or(among) || listed(&self.include_ports)
+    }
+
     fn from_fields(mut fields: Fields<'_>) -> Self {
         let all = !fields.has("includeIPRanges");
         let ranges = fields.list("includeIPRanges");
@@ -175,6 +187,19 @@ impl IpRange {
         self.0.contains(&address)
     }
 
+    /// Returns the range's first address.
+    #[must_use]
+    pub fn first(&self) -> IpAddr {
+        self.0.addr()
+    }
+
+    /// Returns the fewest ranges that cover the same addresses.
+    #[must_use]
+    pub fn aggregate(ranges: &[Self]) -> Vec<Self> {
+        let nets: Vec<_> = ranges.iter().map(|range| range.0).collect();
+        IpNet::aggregate(&nets).into_iter().map(Self).collect()
+    }
+
     /// Returns whether the range is one of IPv6.
     #[must_use]
     pub const fn is_ipv6(&self) -> bool {
@@ -202,5 +227,25 @@ impl fmt::Display for IpRange {
 impl Serialize for IpRange {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn knows_what_its_rules_redirect() {
+        let config = "{redirect: {proxyUid: 1, outbound: {includeIPRanges: [10.0.0.0/8],
+            excludeIPRanges: [10.1.0.0/16], includePorts: [443], excludePorts: [22]}}}";
+        let traffic = Config::parse(config).unwrap().redirect.unwrap().outbound;
+        let check = |to: &str, expected| {
+            assert_eq!(traffic.redirects(to.parse().unwrap()), expected, "{to}");
+        };
+        check("10.2.0.1:80", true);
+        check("10.1.0.1:443", false);
+        check("192.0.2.2:80", false);
+        check("192.0.2.2:443", true);
+        check("10.2.0.1:22", false);
     }
 }

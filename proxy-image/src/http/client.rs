@@ -3,7 +3,7 @@
 //!
 //! In: a request that is ready to go. Out: the answer's head, and the lease of its connection.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::body::{Progress, RequestBody};
 use super::refusal::Refusal;
 use super::sender::{Sender, Spawn};
 use crate::config::RetryOn;
-use crate::route::{Route, Target};
+use crate::route::Route;
 use crate::stream::Meter;
 use crate::upstream::{self, Connected, Offer, Wanted};
 use crate::worker::Worker;
@@ -105,8 +105,8 @@ pub(super) struct Errand<'a> {
     pub(super) worker: &'a Arc<Worker>,
     /// The host of the request, without a port.
     pub(super) host: &'a str,
-    /// The address on which the client was accepted.
-    pub(super) accepted_on: IpAddr,
+    /// The address that the client dialled.
+    pub(super) headed_to: SocketAddr,
     pub(super) progress: Option<&'a Progress>,
     /// The versions of HTTP that the upstream is offered.
     pub(super) offer: Offer,
@@ -144,7 +144,8 @@ impl Errand<'_> {
 
     /// Returns a connection, and whether it has been used before.
     async fn connection(&self, left: &mut u8) -> Result<(Connection, bool), Refusal> {
-        let name = matches!(self.route.target, Target::Dialled(_)).then_some(self.host);
+        let key = self.route.upstream_key(self.host, self.headed_to);
+        let name = key.as_deref();
         let pool = self.route.pool(self.worker.index);
         let generation = self.route.generation();
         let generation = generation.map_err(|missing| Refusal::Connect(missing.into()))?;
@@ -155,7 +156,7 @@ impl Errand<'_> {
             route: self.route,
             shared: &self.worker.shared,
             dialled: name,
-            accepted_on: self.accepted_on,
+            headed_to: self.headed_to,
             offer: self.offer,
         };
         let opened = open(&wanted, self.worker, left).await?;

@@ -40,6 +40,7 @@ struct Reply {
     switching: Option<OnUpgrade>,
     /// Whether a switch was asked for, even one that is not made.
     asked: bool,
+    came_by: Version,
 }
 
 /// Answers one request; never fails, because a refusal is an answer too.
@@ -70,7 +71,7 @@ async fn forward(
     let asked = request.headers().contains_key(UPGRADE);
     let protocol = headers::upgrade_of(request.headers());
     let switching = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-    let offer = headers::offer_for(&request);
+    let (offer, came_by) = (headers::offer_for(&request), request.version());
     headers::for_upstream(&mut request, &route, &authority, protocol);
     if let Some(client) = &session.client {
         client.apply(request.headers_mut());
@@ -81,7 +82,7 @@ async fn forward(
         route: &route,
         worker: &session.worker,
         host,
-        accepted_on: session.accepted_on,
+        headed_to: session.headed_to,
         offer,
         progress: progress.as_deref(),
     };
@@ -92,6 +93,7 @@ async fn forward(
         progress,
         switching,
         asked,
+        came_by,
     })
 }
 
@@ -103,7 +105,7 @@ fn choose(
     record: &mut RequestRecord,
 ) -> Result<Arc<Route>, Unsent> {
     let host = headers::without_port(authority);
-    let service = session.listener.service.load();
+    let service = session.entry.service();
     let head = RequestHead {
         method: request.method(),
         path: request.uri().path(),
@@ -134,6 +136,7 @@ impl Reply {
             progress,
             switching,
             asked,
+            came_by,
         } = self;
         record.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -143,6 +146,10 @@ impl Reply {
             return upgrade::start(client, response, session, record);
         }
         headers::for_downstream(response.headers_mut(), None);
+        if session.is_unwelcome() && came_by != Version::HTTP_2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         if asked {
             // What the client may already have sent is of the other protocol.
             let close = HeaderValue::from_static("close");

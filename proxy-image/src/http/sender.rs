@@ -58,7 +58,7 @@ impl Sender {
 
 /// Runs the tasks of HTTP/2 connections among those of a worker.
 #[derive(Clone, Debug)]
-pub(super) struct Spawn(pub(super) TaskTracker);
+pub(crate) struct Spawn(pub(crate) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Spawn
 where

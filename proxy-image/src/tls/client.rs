@@ -1,14 +1,14 @@
 //! The side that dials: a rustls client configuration for one egress route.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
-use crate::config::{EgressRoute, Host, SubjectAltName};
+use crate::config::{EgressRoute, Host, MinProtocolVersion, SubjectAltName};
 use crate::credentials::Credentials;
 
 use super::verify::UpstreamVerifier;
@@ -76,6 +76,19 @@ impl ClientState {
             .clone()
             .or_else(|| ServerName::try_from(dialled.to_owned()).ok())
     }
+}
+
+/// Returns the configuration of probes, which ask whether an application is well and not who it is.
+pub(crate) fn of_anyone() -> &'static Arc<ClientConfig> {
+    static OF_ANYONE: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(MinProtocolVersion::TlsV1_2))
+            .expect("the provider has suites for TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(UpstreamVerifier::of_anyone()));
+        Arc::new(builder.with_no_client_auth())
+    });
+    &OF_ANYONE
 }
 
 fn name_of(host: &Host) -> Option<ServerName<'static>> {

@@ -37,6 +37,21 @@ fn check_config_sums_up_a_good_configuration() {
 }
 
 #[test]
+fn check_config_sums_up_what_the_kernel_redirects() {
+    let config = "{redirect: {proxyUid: 15100}, egress: [{host: a.example}],
+        inbound: [{port: 8080, targetPort: 8080}],
+        probes: [{path: /app-health/web/livez, kind: http, port: 8080}]}";
+    let output = run_program(&["check-config", "-"], config);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "egress a.example:80 (http) on redirect -> a.example:443 MUTUAL\n\
+         inbound 8080 (http) STRICT -> 127.0.0.1:8080\n\
+         redirect all that goes out and inbound ports as above, but for user 15100\n\
+         probe /app-health/web/livez -> http 127.0.0.1:8080\n"
+    );
+}
+
+#[test]
 fn bad_usage_ends_with_64_and_help_and_version_with_0() {
     assert_eq!(run_program(&["run"], "").status.code(), Some(64));
     assert_eq!(run_program(&["fly"], "").status.code(), Some(64));

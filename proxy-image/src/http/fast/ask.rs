@@ -47,7 +47,7 @@ pub(super) async fn ask(
     patience: &mut Patience,
     session: &Session,
 ) -> Result<Head, NoAnswer> {
-    let close = || request.close || session.ends();
+    let close = || request.close || session.says_farewell();
     let idle = request.route.timeouts.idle.limit();
     let sent = patience.at_most(idle, send(up, &request.bytes)).await;
     sent.map_err(|Over| NoAnswer::Over)?

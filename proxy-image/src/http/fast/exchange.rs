@@ -30,7 +30,7 @@ pub(super) async fn run(
     match answered(&request, patience, session).await {
         Ok(begun) => pass_on(down, begun, request, patience, session).await,
         Err(refusal) => {
-            let close = request.close || session.ends();
+            let close = request.close || session.says_farewell();
             let text = refusal.write(&mut request.record, request.is_head, close);
             let idle = request.route.timeouts.idle.limit();
             let written = patience.at_most(idle, write(down, &text)).await;
@@ -68,7 +68,7 @@ async fn answered(
         route,
         shared: &session.worker.shared,
         dialled,
-        accepted_on: session.accepted_on,
+        headed_to: session.headed_to,
         offer: Offer::Http1,
     };
     let connected = upstream::connect_with_retries(&wanted, &mut attempts).await;

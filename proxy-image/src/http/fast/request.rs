@@ -12,7 +12,7 @@ use super::head::{self, Read, RequestHead, Target};
 use crate::config;
 use crate::http::{LARGEST_HEAD, Session, headers};
 use crate::record::RequestRecord;
-use crate::route::Route;
+use crate::route::{self, Route};
 
 /// A request that can be sent.
 pub(super) struct Request {
@@ -77,7 +77,7 @@ fn routed(
     let method = Method::from_bytes(target.method.as_bytes()).ok()?;
     let host = headers::without_port(target.host);
     let path = target.path_and_query.split('?').next().unwrap_or_default();
-    let service = session.listener.service.load();
+    let service = session.entry.service();
     if !service.table.usual {
         return None;
     }
@@ -89,6 +89,10 @@ fn routed(
         headers: &HeaderMap::new(),
     };
     let route = service.table.find(host, &asked)?;
+    // Upstream connections of such a route are not alike; the general path tells them apart.
+    if matches!(route.target, route::Target::Original) {
+        return None;
+    }
     let mut record = RequestRecord::open(&session.peer, method, path);
     record.route = Some(Arc::clone(route));
     record.received = body.len() as u64;
