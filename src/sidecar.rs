@@ -167,7 +167,6 @@ impl Draft<'_> {
         let Some(redirect) = &captured.redirect else {
             return (Vec::new(), Vec::new());
         };
-        self.refuse_shared_ports(inbound);
         self.probes(&Captures {
             traffic: &redirect.inbound,
             inbound,

@@ -4,7 +4,7 @@
 
 mod question;
 
-use mtls_proxy::config::{ADMIN_PORT, AppProbe, InboundMode, ProbeKind, ProbeTarget, Span};
+use mtls_proxy::config::{ADMIN_PORT, AppProbe, ProbeKind, ProbeTarget, Span};
 use serde_json::{Value, json};
 
 use self::question::Question;
@@ -185,7 +185,7 @@ impl Draft<'_> {
     /// A classic proxy is told to end together with the application, so it may be gone before the
     /// hook is called.
     fn warn_of_hook(&mut self, captures: &Captures<'_>, question: &Question<'_>, what: &str) {
-        if asks_for_tls(captures, question) {
+        if captures.guard(question.port) {
             self.warnings.push(format!(
                 "{what} calls port {}, where kubelet has no certificate to show; use a native proxy, or exec",
                 question.port
@@ -197,7 +197,7 @@ impl Draft<'_> {
         let Some(question) = Question::of(asked.container, POST_START.keys) else {
             return;
         };
-        if question.host().is_none() && asks_for_tls(captures, &question) {
+        if question.host().is_none() && captures.guard(question.port) {
             let path = format!(
                 "spec.{}[{}].lifecycle.postStart.httpGet",
                 asked.list, asked.index
@@ -210,15 +210,6 @@ impl Draft<'_> {
             self.mistakes.add(&path, None, &reason);
         }
     }
-}
-
-/// Whether a plain call ends at the proxy.
-fn asks_for_tls(captures: &Captures<'_>, question: &Question<'_>) -> bool {
-    let entry = captures.entry(question.port);
-    captures.take(question.port)
-        && entry.is_some_and(|entry| {
-            !matches!(entry.mode, InboundMode::Permissive | InboundMode::Disable)
-        })
 }
 
 impl Question<'_> {

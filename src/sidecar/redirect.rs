@@ -8,7 +8,7 @@ mod captures;
 pub(super) use captures::{Captures, rules};
 
 use mtls_proxy::config::{
-    EgressRoute, Host, InboundPort, InboundTraffic, OutboundTraffic, Protocol, TrafficRedirect, Uid,
+    EgressRoute, Host, InboundTraffic, OutboundTraffic, Protocol, TrafficRedirect, Uid,
 };
 use serde_json::Value;
 
@@ -146,31 +146,6 @@ impl Draft<'_> {
             exclude_ports: exclude.map_or_else(Vec::new, |ports| ports.value.0.clone()),
         }
     }
-
-    /// A client that dials the application's own port meets the entry behind which that port is, so
-    /// two entries that differ cannot stand before one port.
-    pub(super) fn refuse_shared_ports(&mut self, inbound: &[InboundPort]) {
-        for (index, port) in inbound.iter().enumerate() {
-            let mut earlier = inbound.iter().take(index).enumerate();
-            let shared = earlier.find_map(|(number, other)| {
-                // Two entries with one `port` are reported for just that.
-                if port.port == other.port || same_policy(port, other) {
-                    return None;
-                }
-                let others = [other.port, other.target_port];
-                let own = [port.port, port.target_port].into_iter();
-                let met = own.into_iter().find(|own| others.contains(own));
-                met.map(|met| (number, met))
-            });
-            if let Some((number, met)) = shared {
-                let path = format!("{}[{index}]", self.wishes.inbound.path);
-                let reason = format!(
-                    "asks port {met} for something else than entry {number} does; with capture redirect one entry decides for each port"
-                );
-                self.mistakes.add(&path, None, &reason);
-            }
-        }
-    }
 }
 
 fn only<T: Clone>(selection: &Selection<T>) -> Vec<T> {
@@ -178,12 +153,4 @@ fn only<T: Clone>(selection: &Selection<T>) -> Vec<T> {
         Selection::All => Vec::new(),
         Selection::Only(items) => items.clone(),
     }
-}
-
-/// Whether a client finds the same behind two entries.
-fn same_policy(one: &InboundPort, other: &InboundPort) -> bool {
-    let mut as_other = one.clone();
-    as_other.port = other.port;
-    as_other.listen.clone_from(&other.listen);
-    as_other == *other
 }

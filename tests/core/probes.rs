@@ -286,6 +286,22 @@ fn a_post_start_hook_that_would_never_succeed_is_denied() {
 }
 
 #[test]
+fn of_several_entries_that_of_the_port_itself_decides_and_then_the_strictest() {
+    let probe = json!({"readinessProbe": {"tcpSocket": {"port": 8080}}});
+    let behind = (INBOUND, "8443:8080,8080:9090");
+    let after = applied(&Config::default(), &pod(&probe, &[behind]));
+    assert_eq!(proxy_config(&after).probes[0].port.get(), 9090);
+    let hook = json!({"lifecycle": {"postStart": {"httpGet": {"port": 8080}}}});
+    let lax = "[{port: 9443, targetPort: 8080, mode: DISABLE}, {port: 8443, targetPort: 8080}]";
+    assert_eq!(
+        denial(&Config::default(), &pod(&hook, &[(INBOUND, lax)])).len(),
+        1
+    );
+    let own = "[{port: 8443, targetPort: 8080}, {port: 8080, targetPort: 8080, mode: DISABLE}]";
+    applied(&Config::default(), &pod(&hook, &[(INBOUND, own)]));
+}
+
+#[test]
 fn an_upgrade_moves_what_the_user_wrote_and_not_what_was_moved() {
     let probe = json!({"livenessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 9}});
     let before = pod(&probe, &[]);

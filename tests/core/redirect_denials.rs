@@ -180,26 +180,6 @@ fn a_host_that_is_never_redirected_is_denied() {
 }
 
 #[test]
-fn two_entries_that_differ_cannot_stand_before_one_port() {
-    let denied = |inbound: &str| denied(&[REDIRECT, (SECRET, "certs"), (INBOUND, inbound)]);
-    let shared = |port: u16| {
-        format!(
-            "mtls-injector.io/inbound[1]: asks port {port} for something else than entry 0 does; with capture redirect one entry decides for each port"
-        )
-    };
-    let lax = "[{port: 8443, targetPort: 8080}, {port: 9443, targetPort: 8080, mode: PERMISSIVE}]";
-    assert_eq!(denied(lax), [shared(8080)]);
-    assert_eq!(denied("8443:8080,8080:9090"), [shared(8080)]);
-    let same = [
-        REDIRECT,
-        (SECRET, "certs"),
-        (INBOUND, "8443:8080,9443:8080"),
-    ];
-    let outcome = outcome_with(&Config::default(), &Defaults(vec![]), &pod_with(&same));
-    assert_eq!(outcome.decision, Decision::Inject);
-}
-
-#[test]
 fn the_proxys_own_ports_and_names_are_not_the_applications() {
     assert_eq!(
         denied(&[REDIRECT, (SECRET, "certs"), (INBOUND, "15006:8080")]),

@@ -1,7 +1,9 @@
 //! Which of the pod's ports lead to the proxy, and what the kernel's rules depend on. In: what is
 //! redirected, and the ways in. Out: answers about one port, and one text for all rules.
 
-use mtls_proxy::config::{self as proxy, ADMIN_PORT, InboundPort, InboundTraffic, Port};
+use mtls_proxy::config::{
+    self as proxy, ADMIN_PORT, InboundMode, InboundPort, InboundTraffic, Port,
+};
 
 /// What is redirected of the connections to the pod.
 pub(in crate::sidecar) struct Captures<'a> {
@@ -15,21 +17,34 @@ impl<'a> Captures<'a> {
         let traffic = self.traffic;
         let included = traffic.all_ports
             || traffic.include_ports.contains(&port)
-            || self.entry(port).is_some();
+            || self.entries(port).next().is_some();
         included && port.get() != ADMIN_PORT && !traffic.exclude_ports.contains(&port)
     }
 
-    /// Returns the entry that decides over a port: that of the application before that of the proxy.
-    pub(in crate::sidecar) fn entry(&self, port: Port) -> Option<&'a InboundPort> {
-        let mut entries = self.inbound.iter();
-        let application = entries.find(|entry| entry.target_port == port);
-        application.or_else(|| self.inbound.iter().find(|entry| entry.port == port))
+    /// Returns whether a plain connection to a port ends at the proxy. Where several entries lead to
+    /// one port of the application, the strictest guards it.
+    pub(in crate::sidecar) fn guard(&self, port: Port) -> bool {
+        let lax = |entry: &InboundPort| {
+            matches!(entry.mode, InboundMode::Permissive | InboundMode::Disable)
+        };
+        self.take(port) && self.entries(port).any(|entry| !lax(entry))
     }
 
     /// Returns the port of the application behind one that is the proxy's alone.
     pub(in crate::sidecar) fn behind(&self, port: Port) -> Option<Port> {
-        let entry = self.entry(port)?;
+        let entry = self.entries(port).next()?;
         (entry.target_port != port).then_some(entry.target_port)
+    }
+
+    /// Yields the entries that decide over a port: the one written for it, or else those behind
+    /// which it is.
+    fn entries(&self, port: Port) -> impl Iterator<Item = &'a InboundPort> {
+        let inbound = self.inbound;
+        let own = inbound.iter().find(|entry| entry.port == port);
+        let behind = inbound
+            .iter()
+            .filter(move |entry| own.is_none() && entry.target_port == port);
+        own.into_iter().chain(behind)
     }
 }
 
