@@ -65,7 +65,7 @@ impl Draft<'_> {
                         self.mistakes.add(&path, Some(&user.to_string()), &reason);
                     }
                     Some(_) => {}
-                    None => inheriting.push(name_of(container)),
+                    None => inheriting.push(format!("{:?}", name_of(container))),
                 }
             }
         }

@@ -48,7 +48,7 @@ fn a_container_that_runs_as_the_proxy_is_denied_by_name() {
     assert_eq!(
         denial(&Config::default(), &pod),
         [format!(
-            "spec.securityContext.runAsUser: {WHY}; run app, third as another, or use capture hosts"
+            "spec.securityContext.runAsUser: {WHY}; run \"app\", \"third\" as another, or use capture hosts"
         )]
     );
     pod["spec"]["containers"] = json!([{"name": "other", "securityContext": {"runAsUser": 1}}]);
