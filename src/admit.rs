@@ -1,23 +1,26 @@
 //! The pure core: the bytes of an AdmissionReview in, the bytes of the answer and the decision out.
 //! Also the same for a bare pod. No clock, no I/O, no HTTP.
 
+pub mod ending;
 pub mod refresh;
 mod resources;
 mod rules;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use json_patch::Patch;
 use serde_json::{Map, Value};
 
 use crate::annotations::{self, Author, Reading};
+use crate::cluster::secrets::SecretKeys;
 use crate::config::{Capture, Config};
 use crate::decision::{Decision, Denial, DenialKind, SkipReason};
 use crate::istio::Resources;
 use crate::patch;
 use crate::review::{self, Malformed, Owner, Pod, Request, Verdict};
-use crate::sidecar::{Place, Sidecar, Status, Understood};
+use crate::sidecar::{Place, SecretNeed, Sidecar, Status, Understood, flaws};
 
 /// What the core may ask about the cluster; answered from a cache, never by a call.
 pub trait Namespaces: Send + Sync {
@@ -32,6 +35,11 @@ pub trait Namespaces: Send + Sync {
     /// Returns Istio's resources, as far as they are known.
     fn resources(&self) -> Arc<Resources> {
         Arc::default()
+    }
+
+    /// Returns which keys Secrets of a namespace have, as far as it is known.
+    fn secret_keys(&self, _namespace: &str, _names: &[&str]) -> BTreeMap<String, SecretKeys> {
+        BTreeMap::new()
     }
 }
 
@@ -75,6 +83,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// What the pod's author should know.
     pub warnings: Vec<String>,
+    /// What the proxy needs of Secrets.
+    pub secrets: Vec<SecretNeed>,
     /// Whether the pod itself asked for the proxy.
     pub asked: bool,
     /// How traffic reaches the proxy of a pod that has it, or gets it.
@@ -92,7 +102,7 @@ pub fn admit(
 ) -> Result<Admission, Unreadable> {
     let request = Request::read(review)?;
     let pod = Pod::new(&request.object);
-    let outcome = match rules::outside(&request) {
+    let mut outcome = match rules::outside(&request) {
         Some(reason) => Outcome::skip(reason, false),
         None if !request.object.is_object() => Outcome::deny(Denial::of(
             DenialKind::Request,
@@ -101,6 +111,10 @@ pub fn admit(
         )),
         None => inject_pod(config, namespaces, &request.namespace, &request.object),
     };
+    if outcome.decision == Decision::Inject {
+        let flaws = outcome.secret_flaws(namespaces, &request.namespace);
+        outcome.warnings.extend(flaws);
+    }
     Ok(Admission {
         reply: reply(&request.uid, &outcome),
         uid: request.uid,
@@ -194,7 +208,10 @@ fn inject(
         }
     };
     if injected.is_some_and(|status| status.render() == sidecar.status) {
-        return Outcome::skip(SkipReason::AlreadyInjected, false);
+        return Outcome {
+            secrets: sidecar.secrets,
+            ..Outcome::skip(SkipReason::AlreadyInjected, false)
+        };
     }
     if injected.is_none() {
         warnings.extend(rules::overwritten(pod));
@@ -206,6 +223,7 @@ fn inject(
         patch,
         decision: Decision::Inject,
         warnings,
+        secrets: sidecar.secrets,
         asked: false,
         capture: None,
     }
@@ -244,9 +262,22 @@ impl Outcome {
             patch: Patch::default(),
             decision,
             warnings: warning.into_iter().collect(),
+            secrets: Vec::new(),
             asked,
             capture: None,
         }
+    }
+
+    /// Says what is wrong with the Secrets that the proxy needs, as far as that is known.
+    fn secret_flaws(&self, namespaces: &dyn Namespaces, namespace: &str) -> Vec<String> {
+        if self.secrets.is_empty() {
+            return Vec::new();
+        }
+        let mut names: Vec<_> = self.secrets.iter().map(|need| &*need.secret).collect();
+        names.sort_unstable();
+        names.dedup();
+        let known = namespaces.secret_keys(namespace, &names);
+        flaws(&self.secrets, namespace, &known)
     }
 }
 

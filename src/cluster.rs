@@ -17,12 +17,14 @@
 use std::{sync::Arc, time::SystemTime};
 
 pub mod acceptance;
+pub mod annotating;
 pub mod bundle;
 pub mod certificates;
 pub mod client;
 pub mod events;
 pub mod failure;
 pub mod istio;
+pub mod jobs;
 pub mod life;
 pub mod metrics;
 pub mod namespaces;

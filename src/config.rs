@@ -42,6 +42,9 @@ pub struct Config {
     pub system_namespaces: BTreeSet<String>,
     /// The injector's own namespace, whose pods are never touched either.
     pub own_namespace: Option<String>,
+    /// Whether an injector in the cluster ends the proxies of Jobs; no setting of the file, but what
+    /// `serve` does.
+    pub ends_jobs: bool,
 }
 
 impl Default for Config {
@@ -66,6 +69,7 @@ impl Default for Config {
                 .map(str::to_owned)
                 .into(),
             own_namespace: None,
+            ends_jobs: false,
         }
     }
 }

@@ -11,12 +11,14 @@ mod ports;
 mod probes;
 mod redirect;
 mod resources;
+mod secrets;
 mod status;
 mod volumes;
 mod warnings;
 
 pub(crate) use ports::SYSCTL;
 pub use probes::{MovedProbe, ProbePlace};
+pub use secrets::{SecretNeed, flaws};
 pub use status::{Originals, Status};
 
 use mtls_proxy::config::{self as proxy, AppProbe, InboundPort, Mistakes, Span};
@@ -58,6 +60,8 @@ pub struct Sidecar {
     pub status: String,
     /// The value of the `proxy-config` annotation.
     pub proxy_config: String,
+    /// What the proxy needs of Secrets.
+    pub secrets: Vec<SecretNeed>,
     /// What the author should know.
     pub warnings: Vec<String>,
 }
@@ -137,6 +141,7 @@ impl Draft<'_> {
         let (moved, asked) = self.probes_to_move(&captured, &inbound);
         let proxy_config = self.proxy_config(&captured, inbound, asked);
         self.warn(&proxy_config, &volumes);
+        let secrets = self.secret_needs(&proxy_config, &volumes);
         let placement = self.placement();
         let container = self.container(placement, volumes.mounts);
         let redirect = captured.redirect.as_ref();
@@ -151,6 +156,7 @@ impl Draft<'_> {
             unprivileged_ports,
             status: String::new(),
             proxy_config: proxy_config.render(),
+            secrets,
             warnings: std::mem::take(&mut self.warnings),
         };
         sidecar.status = Status::of(&sidecar, &proxy_config).render();
@@ -209,6 +215,7 @@ impl Draft<'_> {
         let config = proxy::Config {
             log_level: proxy.log_level.unwrap_or(self.config.log_level),
             termination_drain_duration: self.drain(),
+            application_ended: false,
             egress: captured.egress.clone(),
             inbound,
             redirect: captured.redirect.clone(),

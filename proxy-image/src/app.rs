@@ -51,6 +51,9 @@ pub(crate) enum Stopped {
     Drained,
     /// Connections were cut, at the deadline or by a second signal.
     Cut,
+    /// The application had ended before, so what was cut was nobody's any more, and its Job is not to
+    /// fail for it.
+    AfterApplication,
 }
 
 /// Runs the proxy to its end.
@@ -96,8 +99,9 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     };
     let version = env!("CARGO_PKG_VERSION");
     info!(version, workers = options.workers, "proxy started");
+    let mut application_ended = false;
     tokio::select! {
-        () = reload.follow() => {}
+        () = reload.until_the_application_ends() => application_ended = true,
         () = rotation.run() => {}
         () = show_expiries(&rotation, &shared.metrics) => {}
         () = stdout::flush_regularly() => {}
@@ -109,7 +113,11 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     let deadline = options.drain.unwrap_or(configured).get();
     let stopped = stop(workers, &shared.drain, deadline, &mut signals).await;
     info!(cut = stopped == Stopped::Cut, "proxy stopped");
-    Ok(stopped)
+    Ok(if application_ended {
+        Stopped::AfterApplication
+    } else {
+        stopped
+    })
 }
 
 fn shared(options: &Options) -> Shared {

@@ -48,6 +48,10 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How long a drain waits for open connections before it cuts them.
     pub termination_drain_duration: Span,
+    /// Whether the application has ended, so that the proxy is to end, too. This is how a proxy that
+    /// is an ordinary container learns of the end of its Job.
+    #[serde(skip_serializing_if = "tls::is_false")]
+    pub application_ended: bool,
     /// Plain in, TLS out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressRoute>,
@@ -67,6 +71,7 @@ impl Default for Config {
         Self {
             log_level: LogLevel::Info,
             termination_drain_duration: Span::from_secs(25),
+            application_ended: false,
             egress: Vec::new(),
             inbound: Vec::new(),
             redirect: None,
@@ -100,6 +105,7 @@ impl Config {
             "terminationDrainDuration",
             default.termination_drain_duration,
         );
+        let application_ended = fields.or("applicationEnded", false);
         let egress = fields.objects("egress", EgressRoute::from_fields);
         let inbound = fields.objects("inbound", InboundPort::from_fields);
         let redirect = fields.object_if_present("redirect", TrafficRedirect::from_fields);
@@ -107,6 +113,7 @@ impl Config {
         let config = Self {
             log_level,
             termination_drain_duration: drain,
+            application_ended,
             egress: egress.into_iter().flatten().collect(),
             inbound: inbound.into_iter().flatten().collect(),
             redirect: redirect.flatten(),

@@ -91,15 +91,6 @@ impl Drop for Held {
     }
 }
 
-fn tune(tcp: &TcpStream, route: &Route) {
-    // Requests and answers are small and waited for; Nagle's delay helps nobody here.
-    let _best_effort = tcp.set_nodelay(true);
-    if route.timeouts.idle.limit().is_none() {
-        // Nothing else notices a peer that vanished without a word.
-        upstream::dial::keep_alive(tcp);
-    }
-}
-
 /// Serves one connection to its end.
 pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: Arc<Worker>) {
     let Accepted {
@@ -147,5 +138,14 @@ pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: A
     match service.protocol {
         Protocol::Http => http::serve(downstream, entry, &worker).await,
         Protocol::Tcp => tcp::serve(downstream, &service, &worker).await,
+    }
+}
+
+fn tune(tcp: &TcpStream, route: &Route) {
+    // Requests and answers are small and waited for; Nagle's delay helps nobody here.
+    let _best_effort = tcp.set_nodelay(true);
+    if route.timeouts.idle.limit().is_none() {
+        // Nothing else notices a peer that vanished without a word.
+        upstream::dial::keep_alive(tcp);
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{InboundMode, Material, UpstreamMode};
 
 pub use error::CredentialError;
 pub(crate) use snapshot::directories;
-pub use snapshot::{Snapshot, SnapshotId};
+pub use snapshot::{DIRECTORY_NAMES, DirectoryNames, Snapshot, SnapshotId};
 
 use pem::PemFile;
 

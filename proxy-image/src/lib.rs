@@ -40,6 +40,8 @@ mod record;
 mod redirect;
 mod relay;
 mod reload;
+#[cfg(any(test, fuzzing))]
+pub mod rig;
 pub mod rotation;
 mod route;
 mod sandbox;

@@ -32,8 +32,16 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Applies the configuration, and every later one; never ends.
-    pub(crate) async fn follow(&mut self) {
+    /// Applies the configuration, and every later one, until one says that the application has ended.
+    pub(crate) async fn until_the_application_ends(&mut self) {
+        self.follow().await;
+        info!(reason = "the application has ended", "drain started");
+    }
+
+    async fn follow(&mut self) {
+        if self.config.load().application_ended {
+            return;
+        }
         self.apply().await;
         if self.file == Path::new("-") {
             return self.listening.keep_trying().await;
@@ -61,6 +69,9 @@ impl Reload {
                 let file = self.file.display();
                 warn!(%file, error = mistake, "configuration not reloaded, the old stays in use");
                 self.metrics.count_reload("failed");
+            }
+            if self.config.load().application_ended {
+                return;
             }
             last_mistake = outcome.err();
         }

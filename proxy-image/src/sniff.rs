@@ -66,7 +66,10 @@ fn unfinished(read: &[u8]) -> Spoken {
 }
 
 /// Returns what is spoken as soon as the bytes can tell.
-fn recognise(read: &[u8]) -> Option<Spoken> {
+pub(crate) fn recognise(read: &[u8]) -> Option<Spoken> {
+    // Empty lines before a request are none of it (RFC 9112 section 2.2).
+    let empty = read.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let read = read.get(empty?..).unwrap_or_default();
     let first = *read.first()?;
     if first == 22 {
         return client_hello(read);
@@ -195,6 +198,7 @@ mod tests {
         let check = |bytes: &[u8], expected| assert_eq!(recognise(bytes), expected, "{bytes:?}");
         check(b"", None);
         check(b"GE", None);
+        check(b"\r\n", None);
         check(b"GET /x HT", None);
         check(b"GET /x\r\n", Some(Spoken::Other));
         check(b"EHLO mail.example\r\n", Some(Spoken::Other));

@@ -112,9 +112,10 @@ impl<S> Metered<S> {
         self.unread = read;
     }
 
-    /// Returns whether what was given back begins so.
+    /// Returns whether the connection began so: with what was given back, and nothing before that.
     pub(crate) fn begins_with(&self, bytes: &[u8]) -> bool {
-        self.unread.starts_with(bytes)
+        let nothing_before = self.meter.received() == self.unread.len() as u64;
+        nothing_before && self.unread.starts_with(bytes)
     }
 
     /// Gives bytes back, to be read again before all others.

@@ -146,12 +146,12 @@ async fn begins_tls(tcp: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Returns `None` while the bytes are too few to tell.
-fn is_client_hello(bytes: &[u8]) -> Option<bool> {
+/// Returns `None` while the bytes are too few to tell. The minor version of the record is ignored, as
+/// TLS itself ignores it (RFC 8446 section 5.1).
+pub(crate) fn is_client_hello(bytes: &[u8]) -> Option<bool> {
     let fits = |(index, byte): (usize, &u8)| match index {
         0 => *byte == 22,
         1 => *byte == 3,
-        2 => *byte <= 4,
         5 => *byte == 1,
         _ => true,
     };
@@ -185,5 +185,6 @@ mod tests {
         assert_eq!(is_client_hello(b"G"), Some(false));
         assert_eq!(is_client_hello(&[22, 3, 3, 0, 5, 2]), Some(false));
         assert_eq!(is_client_hello(&[22, 9]), Some(false));
+        assert_eq!(is_client_hello(&[22, 3, 9, 0, 5, 1]), Some(true));
     }
 }

@@ -291,35 +291,34 @@ fn config() -> impl Strategy<Value = Config> {
         collection::vec(inbound(), 0..4),
     );
     let capture = (option::of(redirect()), collection::vec(probe(), 0..3));
-    let all = (one_of(LogLevel::ALL), span(), routes, capture);
-    all.prop_map(
-        |(log_level, drain, (egress, inbound), (redirect, probes))| {
-            let ports = |index: usize| {
-                let number = 10_000 + u16::try_from(index).expect("a short list");
-                Port::new(number).expect("not zero")
-            };
-            let egress = egress.into_iter().enumerate();
-            let inbound = inbound.into_iter().enumerate();
-            Config {
-                log_level,
-                termination_drain_duration: drain,
-                egress: egress
-                    .map(|(i, route)| EgressRoute {
-                        port: ports(i),
-                        ..route
-                    })
-                    .collect(),
-                inbound: inbound
-                    .map(|(i, port)| InboundPort {
-                        port: ports(i),
-                        ..port
-                    })
-                    .collect(),
-                redirect,
-                probes,
-            }
-        },
-    )
+    let life = (one_of(LogLevel::ALL), span(), any::<bool>());
+    (life, routes, capture).prop_map(|(life, (egress, inbound), (redirect, probes))| {
+        let ports = |index: usize| {
+            let number = 10_000 + u16::try_from(index).expect("a short list");
+            Port::new(number).expect("not zero")
+        };
+        let egress = egress.into_iter().enumerate();
+        let inbound = inbound.into_iter().enumerate();
+        Config {
+            log_level: life.0,
+            termination_drain_duration: life.1,
+            application_ended: life.2,
+            egress: egress
+                .map(|(i, route)| EgressRoute {
+                    port: ports(i),
+                    ..route
+                })
+                .collect(),
+            inbound: inbound
+                .map(|(i, port)| InboundPort {
+                    port: ports(i),
+                    ..port
+                })
+                .collect(),
+            redirect,
+            probes,
+        }
+    })
 }
 
 proptest! {
@@ -383,7 +382,7 @@ inbound[0].port: \"0\" is not a port (1-65535)
 inbound[0].tls.serverCertificate: is required beside privateKey
 inbound[0].allow[0]: \"spiffe://a/**/b\" has ** before its end; ** stands for the rest and comes last
 inbound[0].allow[1]: \"inventory\" is not a rule such as spiffe://cluster.local/ns/shop/sa/*, dns:client.example.com or cn:NAME
-extra: is not a known field (known: logLevel, terminationDrainDuration, egress, inbound, redirect, probes)";
+extra: is not a known field (known: logLevel, terminationDrainDuration, applicationEnded, egress, inbound, redirect, probes)";
     assert_eq!(mistakes(text), expected);
 }
 

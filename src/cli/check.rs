@@ -5,6 +5,7 @@ mod bundle;
 mod called;
 mod finding;
 mod live;
+mod lookups;
 mod manifests;
 mod target;
 
@@ -25,7 +26,7 @@ use super::Failure;
 ///
 /// For pods and namespaces of a cluster: does a pod have the proxy, is it the current one or stale,
 /// is the webhook called for it, does the namespace carry the label, and does the webhook's caBundle
-/// fit the certificate? Reads the kubeconfig that kubectl reads; changes nothing.
+/// fit the certificate? Are the Secrets there that a proxy needs? Reads the kubeconfig that kubectl reads; changes nothing.
 ///
 /// With --config alone: is the file right?
 #[derive(Args, Debug)]

@@ -58,9 +58,17 @@ pub(super) struct Install {
     /// (Kubernetes 1.30 and later)
     #[arg(long)]
     validating_policy: bool,
-    /// Let the injector read Secrets, every one of the cluster, to warn of a missing Secret or key
+    /// Have the injector warn of a missing Secret or key; it may then read every Secret of the cluster
     #[arg(long)]
     check_secrets: bool,
+    /// Have the injector bring running pods up to date when the defaults of their namespace change; it
+    /// may then patch every pod of the cluster
+    #[arg(long)]
+    update_running_pods: bool,
+    /// Have the injector end the proxies of Jobs where they are no native sidecars (Kubernetes before
+    /// 1.29); it may then patch every pod of the cluster
+    #[arg(long)]
+    end_jobs: bool,
     /// Add scraping, alert rules and a dashboard; the Prometheus Operator must be installed already
     #[arg(long)]
     monitoring: bool,
@@ -140,6 +148,8 @@ impl Install {
             (self.istio_labels, "components/istio-labels"),
             (self.validating_policy, "components/validating-policy"),
             (self.check_secrets, "components/check-secrets"),
+            (self.update_running_pods, "components/update-running-pods"),
+            (self.end_jobs, "components/end-jobs"),
             (self.monitoring, "components/monitoring"),
         ]
         .into_iter()

@@ -3,7 +3,7 @@
 
 mod beside;
 mod certificate;
-mod known;
+mod lookups;
 mod settings;
 mod surroundings;
 

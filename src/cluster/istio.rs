@@ -21,7 +21,7 @@ use crate::istio::Resources;
 use crate::telemetry::in_full;
 
 /// What is watched, in the version that every release of Istio serves.
-const KINDS: [(&str, ResourceName); 7] = [
+pub(super) const KINDS: [(&str, ResourceName); 7] = [
     ("ServiceEntry", networking("serviceentries")),
     ("DestinationRule", networking("destinationrules")),
     ("VirtualService", networking("virtualservices")),
@@ -31,7 +31,7 @@ const KINDS: [(&str, ResourceName); 7] = [
     ("RequestAuthentication", security("requestauthentications")),
 ];
 
-const VERSION: &str = "v1beta1";
+pub(super) const VERSION: &str = "v1beta1";
 
 const fn networking(plural: &'static str) -> ResourceName {
     ResourceName {

@@ -17,6 +17,8 @@ pub struct ClusterMetrics {
     pub events: IntCounterVec,
     /// Running pods brought up to date by `outcome`: `patched`, `failed`.
     pub pod_refreshes: IntCounterVec,
+    /// Proxies of Jobs that were told of their application's end, by `outcome`: `patched`, `failed`.
+    pub job_ends: IntCounterVec,
 }
 
 impl ClusterMetrics {
@@ -62,6 +64,11 @@ impl ClusterMetrics {
             pod_refreshes: counters(
                 "mtls_injector_pod_refreshes_total",
                 "Running pods brought up to date with the defaults of their namespace.",
+                "outcome",
+            )?,
+            job_ends: counters(
+                "mtls_injector_job_ends_total",
+                "Proxies of Jobs that were told of their application's end.",
                 "outcome",
             )?,
         })

@@ -2,58 +2,47 @@
 //! annotations changed, and what that means for a pod, as a function. Out: annotations patched, one
 //! pod at a time and slowly; the kubelet carries them into the pod.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cluster::annotating::{Annotator, PODS, Wanted};
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
+use crate::cluster::failure::{Attempt, ClusterError};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::namespaces::Changed;
 use crate::telemetry::in_full;
 
-const PODS: ResourceName = ResourceName {
-    plural: "pods",
-    group: "",
-};
-const FIELD_MANAGER: &str = "mtls-injector";
 /// At most five pods a second: a change for a large namespace is no burst for the API server.
 const BETWEEN_PATCHES: Duration = Duration::from_millis(200);
 const PAGE: u32 = 100;
-
-/// Tells which annotations bring a pod (raw JSON) up to date, given its namespace; `None` for a pod
-/// that is to be left alone.
-pub type Refresh = Box<dyn Fn(&str, &Value) -> Option<BTreeMap<String, String>> + Send + Sync>;
 
 /// Patches the pods of namespaces that changed.
 pub struct PodRefresher {
     cluster: Cluster,
     changed: Changed,
-    refresh: Refresh,
-    metrics: ClusterMetrics,
+    annotator: Annotator,
 }
 
 impl PodRefresher {
-    /// Makes a refresher that follows these changes.
+    /// Makes a refresher that follows these changes; the function returns the annotations that bring a
+    /// pod up to date.
     #[must_use]
     pub fn new(
         cluster: &Cluster,
         changed: Changed,
-        refresh: Refresh,
+        refresh: Wanted,
         metrics: &ClusterMetrics,
     ) -> Self {
         Self {
             cluster: cluster.clone(),
             changed,
-            refresh,
-            metrics: metrics.clone(),
+            annotator: Annotator::new(cluster, refresh, &metrics.pod_refreshes),
         }
     }
 
@@ -78,7 +67,7 @@ impl PodRefresher {
     }
 
     async fn namespace(&self, namespace: &str) -> Result<(), ClusterError> {
-        let api = self.api(namespace);
+        let api = self.annotator.api(namespace);
         let attempt = Attempt::new("list", PODS).within(namespace);
         let mut pace = interval(BETWEEN_PATCHES);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -86,9 +75,9 @@ impl PodRefresher {
         loop {
             let pods = self.cluster.call(&attempt, api.list(&page)).await?;
             for pod in pods.items {
-                if let Some(patch) = self.patch_for(namespace, &pod) {
+                if let Some(patch) = self.annotator.patch_for(namespace, &pod) {
                     pace.tick().await;
-                    self.pod(namespace, pod, patch).await?;
+                    self.pod(namespace, &pod.name_any(), &patch).await?;
                 }
             }
             match pods.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -98,77 +87,14 @@ impl PodRefresher {
         }
     }
 
-    /// Patches one pod. If it changed in the meantime it is looked at once more.
-    async fn pod(
-        &self,
-        namespace: &str,
-        pod: DynamicObject,
-        patch: Value,
-    ) -> Result<(), ClusterError> {
-        let Some(name) = pod.metadata.name else {
-            return Ok(());
-        };
-        let outcome = match self.patch(namespace, &name, &patch).await {
-            Err(error) if error.is_conflict() => {
-                let attempt = Attempt::new("get", PODS).within(namespace).on(&name);
-                let api = self.api(namespace);
-                let current = self.cluster.call(&attempt, api.get_opt(&name)).await?;
-                match current.and_then(|pod| self.patch_for(namespace, &pod)) {
-                    Some(patch) => self.patch(namespace, &name, &patch).await,
-                    // Another replica was first, or the pod is gone.
-                    None => return Ok(()),
-                }
-            }
-            outcome => outcome,
-        };
-        match outcome {
-            Ok(()) => {
-                self.metrics
-                    .pod_refreshes
-                    .with_label_values(&["patched"])
-                    .inc();
-                info!(
-                    pod.namespace = namespace,
-                    pod.name = name,
-                    "running pod brought up to date"
-                );
-                Ok(())
-            }
-            Err(error) if error.is_missing() => Ok(()),
-            Err(error) => {
-                self.metrics
-                    .pod_refreshes
-                    .with_label_values(&["failed"])
-                    .inc();
-                Err(error)
-            }
+    async fn pod(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError> {
+        if self.annotator.pod(namespace, name, patch).await? {
+            info!(
+                pod.namespace = namespace,
+                pod.name = name,
+                "running pod brought up to date"
+            );
         }
-    }
-
-    /// The merge patch for a pod, which holds for the version that was looked at alone.
-    fn patch_for(&self, namespace: &str, pod: &DynamicObject) -> Option<Value> {
-        let raw = serde_json::to_value(pod).ok()?;
-        let annotations = (self.refresh)(namespace, &raw)?;
-        let version = &pod.metadata.resource_version;
-        Some(json!({"metadata": {"resourceVersion": version, "annotations": annotations}}))
-    }
-
-    async fn patch(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError> {
-        let attempt = Attempt::new("patch", PODS).within(namespace).on(name);
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let api = self.api(namespace);
-        self.cluster
-            .call(&attempt, api.patch(name, &params, &Patch::Merge(patch)))
-            .await?;
         Ok(())
-    }
-
-    /// Untyped, so that no field of a pod is unknown to us.
-    fn api(&self, namespace: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::erase::<Pod>(&());
-        Api::namespaced_with(self.cluster.client(), namespace, &resource)
     }
 }

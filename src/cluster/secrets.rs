@@ -1,10 +1,11 @@
 //! Which keys a Secret has, for the warning that one is missing. In: the name that a pod mentions.
 //! Out: its keys, that it does not exist, or that we may not know. Values are never kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ const FRESH: Duration = Duration::from_secs(10);
 /// After a refusal we do not ask again for a while: somebody chose not to let us read Secrets.
 const SILENCE: Duration = Duration::from_secs(300);
 const MOST_REMEMBERED: usize = 1024;
+const MOST_OF_A_POD: usize = 16;
 
 /// What is known about a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,16 @@ impl Secrets {
             cluster: cluster.clone(),
             memory: Arc::default(),
         }
+    }
+
+    /// Tells which keys several Secrets have, all within a third of a second. Of a pod that mentions
+    /// more of them than anybody means to, the rest is not asked for.
+    pub async fn all_keys(&self, namespace: &str, names: &[&str]) -> BTreeMap<String, SecretKeys> {
+        let asked = names.iter().take(MOST_OF_A_POD).map(|name| async move {
+            let keys = self.keys(namespace, name).await;
+            ((*name).to_owned(), keys)
+        });
+        future::join_all(asked).await.into_iter().collect()
     }
 
     /// Tells which keys a Secret has, within a third of a second.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::client::Cluster;
 use super::failure::{Attempt, ClusterError, ResourceName};
+use super::istio::{KINDS, VERSION};
 
 const NAMESPACES: ResourceName = ResourceName {
     plural: "namespaces",
@@ -96,17 +97,43 @@ impl Survey {
     /// When the API server cannot be asked or refuses.
     pub async fn pods(&self, namespace: &str) -> Result<Vec<Value>, ClusterError> {
         let attempt = Attempt::new("list", PODS).within(namespace);
-        let mut pods = Vec::new();
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        self.list(&path, &attempt).await
+    }
+
+    /// Looks at every resource of Istio that the injector reads, kind by kind; none of a kind that
+    /// is not installed.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked or refuses.
+    pub async fn istio(&self) -> Result<Vec<Value>, ClusterError> {
+        let mut all = Vec::new();
+        for (kind, name) in KINDS {
+            let path = format!("/apis/{}/{VERSION}/{}", name.group, name.plural);
+            match self.list(&path, &Attempt::new("list", name)).await {
+                Ok(objects) => {
+                    all.extend(objects.into_iter().map(|object| typed(object, kind, name)))
+                }
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Lists page by page.
+    async fn list(&self, path: &str, attempt: &Attempt) -> Result<Vec<Value>, ClusterError> {
+        let mut objects = Vec::new();
         let mut next = String::new();
         loop {
-            let path = format!("/api/v1/namespaces/{namespace}/pods?limit={PAGE}{next}");
-            let mut page = self.request(&path, &attempt).await?;
+            let page = format!("{path}?limit={PAGE}{next}");
+            let mut page = self.request(&page, attempt).await?;
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-                pods.extend(items);
+                objects.extend(items);
             }
             match page.pointer("/metadata/continue").and_then(Value::as_str) {
                 Some(token) if !token.is_empty() => next = format!("&continue={token}"),
-                _ => return Ok(pods),
+                _ => return Ok(objects),
             }
         }
     }
@@ -140,4 +167,14 @@ impl Survey {
                 })?;
         self.0.call(attempt, client.request::<Value>(request)).await
     }
+}
+
+/// An API server may leave the type of a list's items to the list.
+fn typed(mut object: Value, kind: &str, name: ResourceName) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        let version = || format!("{}/{VERSION}", name.group).into();
+        fields.entry("kind").or_insert_with(|| kind.into());
+        fields.entry("apiVersion").or_insert_with(version);
+    }
+    object
 }

@@ -56,6 +56,7 @@ impl Config {
                 names(system, |Namespace(name)| name)
             }),
             own_namespace: own.map(|Namespace(name)| name).or(default.own_namespace),
+            ends_jobs: default.ends_jobs,
         }
     }
 }

@@ -103,9 +103,10 @@ impl Draft<'_> {
     }
 
     fn warn_of_endless_job(&mut self) {
-        if self.pod.runs_to_completion() && self.placement() != Placement::Native {
+        let classic = self.placement() != Placement::Native;
+        if self.pod.runs_to_completion() && classic && !self.config.ends_jobs {
             self.warnings.push(
-                "a classic proxy does not end with the application: use a native one (mtls-injector.io/nativeSidecar: \"true\", Kubernetes 1.29), or let the application call POST http://127.0.0.1:15000/quitquitquit at its end"
+                "a classic proxy outlives the application: use a native one (mtls-injector.io/nativeSidecar: \"true\", Kubernetes 1.29), run the injector with --end-jobs, or let the application POST to http://127.0.0.1:15000/quitquitquit at its end"
                     .to_owned(),
             );
         }

@@ -123,14 +123,19 @@ fn verb_of(method: &Method, key: &Key, query: &Query) -> &'static str {
     }
 }
 
-/// Whether an object belongs to a collection and matches `metadata.name=…`.
-fn covers(collection: &Key, query: &Query, key: &Key) -> bool {
-    let name = query
-        .get("fieldSelector")
-        .and_then(|s| s.strip_prefix("metadata.name="));
+/// Whether an object belongs to a collection, has a field of the value that a selector wants and the
+/// label whose presence another one wants.
+fn covers(collection: &Key, query: &Query, key: &Key, object: &Value) -> bool {
+    let field = query.get("fieldSelector");
+    let field = field.and_then(|selector| selector.split_once('='));
+    let has_value = |(path, value): (&str, &str)| {
+        object.pointer(&format!("/{}", path.replace('.', "/"))) == Some(&json!(value))
+    };
+    let label = query.get("labelSelector");
     key.plural == collection.plural
         && (collection.namespace.is_empty() || key.namespace == collection.namespace)
-        && name.is_none_or(|name| name == key.name)
+        && field.is_none_or(has_value)
+        && label.is_none_or(|label| !object["metadata"]["labels"][label].is_null())
 }
 
 fn list(store: &Store, collection: &Key, query: &Query) -> Value {
@@ -141,7 +146,7 @@ fn list(store: &Store, collection: &Key, query: &Query) -> Value {
         .filter(|object| {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
             let key = Key::new(&collection.plural, text("namespace"), text("name"));
-            covers(collection, query, &key)
+            covers(collection, query, &key, object)
         })
         .collect();
     json!({"kind": "List", "apiVersion": "v1", "items": items,
@@ -207,9 +212,9 @@ impl Watcher {
                 let gone = Failure(410, "Expired", "too old resource version".to_owned());
                 return Some(line("ERROR", &status(&gone)));
             };
-            let mine = later
-                .iter()
-                .filter(|change| covers(&self.collection, &self.query, &change.key));
+            let mine = later.iter().filter(|change| {
+                covers(&self.collection, &self.query, &change.key, &change.object)
+            });
             let lines: String = mine
                 .map(|change| line(change.kind, &change.object))
                 .collect();

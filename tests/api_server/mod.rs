@@ -80,6 +80,16 @@ impl ApiServer {
     pub(crate) async fn until<T>(
         &self,
         what: &str,
+        condition: impl FnMut(&Store) -> Option<T>,
+    ) -> T {
+        self.until_within(DEADLINE, what, condition).await
+    }
+
+    /// The same, for what may take longer.
+    pub(crate) async fn until_within<T>(
+        &self,
+        deadline: Duration,
+        what: &str,
         mut condition: impl FnMut(&Store) -> Option<T>,
     ) -> T {
         let mut changes = self.store.changes();
@@ -92,7 +102,7 @@ impl ApiServer {
                 changes.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(DEADLINE, wait).await {
+        match tokio::time::timeout(deadline, wait).await {
             Ok(found) => found,
             Err(_) => panic!(
                 "{what} did not happen; requests: {:#?}",

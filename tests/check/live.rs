@@ -77,8 +77,8 @@ async fn a_redirected_pod_whose_ports_changed_needs_a_new_one() {
         annotations["mtls-injector.io/inbound"] = inbound.into();
         pod
     };
-    shop.add(through_the_webhook(annotated("web", "8443:8080")));
-    let mut changed = through_the_webhook(annotated("changed", "8443:8080"));
+    shop.add(through_the_webhook(&[], annotated("web", "8443:8080")));
+    let mut changed = through_the_webhook(&[], annotated("changed", "8443:8080"));
     changed["metadata"]["annotations"]["mtls-injector.io/inbound"] = "8443:8081".into();
     shop.add(changed);
     let said = shop.check(&["pod/web", "pod/changed", "-n", "shop"]).await;
@@ -100,7 +100,7 @@ async fn a_namespace_that_forbids_redirection_is_told_before_the_next_pod() {
     let shop = Shop::open().await;
     let mut pod = asking("shop", "web");
     pod["metadata"]["annotations"]["mtls-injector.io/capture"] = "redirect".into();
-    shop.add(through_the_webhook(pod));
+    shop.add(through_the_webhook(&[], pod));
     shop.label("shop", "pod-security.kubernetes.io/enforce", "restricted");
     let said = shop.check(&["pod/web", "-n", "shop"]).await;
     let web = said.about("Pod shop/web");

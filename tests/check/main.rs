@@ -12,6 +12,7 @@
 mod api_server;
 
 mod live;
+mod lookups;
 mod manifests;
 mod program;
 mod shop;

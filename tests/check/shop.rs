@@ -1,9 +1,12 @@
 //! A cluster with an injector and a namespace of pods.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mtls_injector::admit::{Namespaces, inject_pod};
 use mtls_injector::config::Config;
+use mtls_injector::istio::Resources;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -39,6 +42,12 @@ impl Shop {
         shop.create("configmaps", HOME, settings);
         shop.namespace("shop", &json!({ "mtls-injection": "enabled" }));
         shop.namespace("elsewhere", &json!({}));
+        for namespace in ["shop", "elsewhere"] {
+            let secret = json!({ "apiVersion": "v1", "kind": "Secret",
+                "metadata": { "name": "external-mtls", "namespace": namespace },
+                "data": { "cert": "", "key": "", "cacert": "" } });
+            shop.create("secrets", namespace, secret);
+        }
         shop
     }
 
@@ -68,7 +77,7 @@ impl Shop {
         });
     }
 
-    fn create(&self, plural: &str, namespace: &str, object: Value) {
+    pub(crate) fn create(&self, plural: &str, namespace: &str, object: Value) {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let key = Key::new(plural, namespace, &name);
         self.server.store.create(&key, object, "kubectl").unwrap();
@@ -124,21 +133,32 @@ pub(crate) fn asking(namespace: &str, name: &str) -> Value {
 
 /// The same pod after the webhook.
 pub(crate) fn injected(namespace: &str, name: &str) -> Value {
-    through_the_webhook(asking(namespace, name))
+    through_the_webhook(&[], asking(namespace, name))
 }
 
-/// A pod after the webhook.
-pub(crate) fn through_the_webhook(mut pod: Value) -> Value {
+/// The same pod after the webhook of a cluster with these resources of Istio.
+pub(crate) fn injected_beside(resources: &[Value], namespace: &str, name: &str) -> Value {
+    through_the_webhook(resources, asking(namespace, name))
+}
+
+/// A pod after the webhook of a cluster with these resources of Istio.
+pub(crate) fn through_the_webhook(resources: &[Value], mut pod: Value) -> Value {
     let config = Config::parse(SETTINGS).unwrap();
-    let outcome = inject_pod(&config, &NoDefaults, "shop", &pod);
+    let resources = Arc::new(Resources::read(resources, ""));
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap().to_owned();
+    let outcome = inject_pod(&config, &NoDefaults(resources), &namespace, &pod);
     assert!(!outcome.patch.0.is_empty(), "{}", outcome.decision);
     json_patch::patch(&mut pod, &outcome.patch).unwrap();
     pod
 }
 
-struct NoDefaults;
+struct NoDefaults(Arc<Resources>);
 
 impl Namespaces for NoDefaults {
+    fn resources(&self) -> Arc<Resources> {
+        Arc::clone(&self.0)
+    }
+
     fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
         Some(Map::new())
     }

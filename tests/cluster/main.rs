@@ -10,10 +10,14 @@
 #[path = "../api_server/mod.rs"]
 mod api_server;
 
+mod away;
 mod bundle;
 mod certificates;
+mod istio;
+mod jobs;
 mod load;
 mod lookups;
 mod pods;
 mod program;
 mod replica;
+mod secrets;

@@ -60,7 +60,7 @@ impl Program {
     }
 
     /// Waits for a line of the log.
-    async fn logged(&self, what: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn logged(&self, what: impl Fn(&Value) -> bool) -> Value {
         let mut log = self.log.clone();
         let wait = log.wait_for(|log| log.iter().any(&what));
         let reached = tokio::time::timeout(DEADLINE, wait)

@@ -19,6 +19,7 @@ mod properties;
 mod redirect;
 mod redirect_denials;
 mod reviews;
+mod secrets;
 mod user_volume;
 mod user_volume_denials;
 mod warnings;

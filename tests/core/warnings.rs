@@ -81,9 +81,15 @@ fn a_job_with_a_classic_proxy_is_warned_of_its_end() {
     assert_eq!(
         outcome.warnings,
         [
-            "a classic proxy does not end with the application: use a native one (mtls-injector.io/nativeSidecar: \"true\", Kubernetes 1.29), or let the application call POST http://127.0.0.1:15000/quitquitquit at its end"
+            "a classic proxy outlives the application: use a native one (mtls-injector.io/nativeSidecar: \"true\", Kubernetes 1.29), run the injector with --end-jobs, or let the application POST to http://127.0.0.1:15000/quitquitquit at its end"
         ]
     );
-    let outcome = outcome_with(&Config::default(), &Defaults(vec![]), &pod);
-    assert_eq!(outcome.warnings, [""; 0]);
+    let ends_jobs = Config {
+        ends_jobs: true,
+        ..config
+    };
+    for config in [Config::default(), ends_jobs] {
+        let outcome = outcome_with(&config, &Defaults(vec![]), &pod);
+        assert_eq!(outcome.warnings, [""; 0]);
+    }
 }

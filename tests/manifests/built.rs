@@ -14,6 +14,8 @@ pub(crate) const OVERLAYS: &[(&str, &[&str])] = &[
     ("istio-labels", &["--istio-labels"]),
     ("validating-policy", &["--validating-policy"]),
     ("check-secrets", &["--check-secrets"]),
+    ("update-running-pods", &["--update-running-pods"]),
+    ("end-jobs", &["--end-jobs"]),
     ("monitoring", &["--monitoring"]),
 ];
 

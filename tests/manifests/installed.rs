@@ -195,6 +195,7 @@ fn the_injector_takes_the_arguments_and_settings_that_it_is_installed_with() {
         &[][..],
         &["--cert-manager"],
         &["--proxy-image=registry.example.com/p:2"],
+        &["--check-secrets", "--update-running-pods", "--end-jobs"],
     ] {
         let objects = install(flags);
         let deployment = of_kind("Deployment", &objects);

@@ -72,7 +72,7 @@ pub(super) fn run(options: &RunOptions) -> ExitCode {
     let ended = app::run(options, config);
     stdout::flush();
     match ended {
-        Ok(Stopped::Drained) => ExitCode::SUCCESS,
+        Ok(Stopped::Drained | Stopped::AfterApplication) => ExitCode::SUCCESS,
         Ok(Stopped::Cut) => ExitCode::FAILURE,
         Err(error) => {
             complain(&format!("mtls-proxy: {error:#}\n"));

@@ -19,7 +19,7 @@ const LARGEST_FILE: u64 = 4 << 20;
 const READINGS: usize = 5;
 
 /// The names under which a directory is looked into; a certificate and key are of one row.
-const DIRECTORY_NAMES: [DirectoryNames; 2] = [
+pub const DIRECTORY_NAMES: [DirectoryNames; 2] = [
     DirectoryNames {
         certificate: "cert",
         key: "key",
@@ -34,11 +34,17 @@ const DIRECTORY_NAMES: [DirectoryNames; 2] = [
     },
 ];
 
-struct DirectoryNames {
-    certificate: &'static str,
-    key: &'static str,
-    ca: &'static str,
-    crl: &'static str,
+/// The names of the files of one side in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectoryNames {
+    /// The certificate and its chain.
+    pub certificate: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// The trusted certificates.
+    pub ca: &'static str,
+    /// Revocation lists.
+    pub crl: &'static str,
 }
 
 /// One file.

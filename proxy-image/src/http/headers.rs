@@ -34,17 +34,24 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
     if hosts.next().is_some() {
         return Err(Refusal::Malformed("the request has more than one Host"));
     }
-    if let Some(authority) = request.uri().authority() {
-        if authority.as_str().contains('@') {
-            return Err(Refusal::Malformed("the request target has a user name"));
+    // RFC 9112 section 3.2: wrong or missing, it is refused also where the target says the host.
+    let host = match first.map(HeaderValue::to_str) {
+        Some(Ok(host)) if is_authority(host) => host,
+        Some(_) => return Err(Refusal::Malformed("Host is not a host name or an address")),
+        None if request.version() == Version::HTTP_11 => {
+            return Err(Refusal::Malformed("the request has no Host"));
         }
-        return Ok(authority.as_str().to_owned());
-    }
-    match first.map(HeaderValue::to_str) {
-        Some(Ok(host)) if is_authority(host) => Ok(host.to_owned()),
-        Some(_) => Err(Refusal::Malformed("Host is not a host name or an address")),
-        None if request.version() == Version::HTTP_10 => Ok(String::new()),
-        None => Err(Refusal::Malformed("the request has no Host")),
+        None => "",
+    };
+    match request.uri().authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err(Refusal::Malformed("the request target has a user name"))
+        }
+        Some(authority) => Ok(authority.as_str().to_owned()),
+        None if host.is_empty() && request.version() == Version::HTTP_2 => {
+            Err(Refusal::Malformed("the request has no Host"))
+        }
+        None => Ok(host.to_owned()),
     }
 }
 
@@ -138,7 +145,11 @@ fn host_for(route: &Route, authority: &str) -> Option<HeaderValue> {
     }
     let replaced = replaced_host(route, without_port(authority)).cloned();
     let as_sent = || HeaderValue::from_str(authority).ok();
-    replaced.or_else(|| as_sent().filter(|host| !host.is_empty()))
+    // HTTP/1.0 names no host, and the request goes on as HTTP/1.1, which has to.
+    let named = || as_sent().filter(|host| !host.is_empty());
+    replaced
+        .or_else(named)
+        .or_else(|| Some(HeaderValue::from_static("localhost")))
 }
 
 /// Returns what the upstream is told instead of a host that is not the route's.

@@ -1,10 +1,10 @@
 //! One upstream connection's sending end, in whichever version of HTTP it speaks, and the shape that
 //! a request has to have there.
 
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio_util::task::TaskTracker;
 
@@ -80,6 +80,12 @@ fn as_http1(mut request: Request<RequestBody>) -> Request<RequestBody> {
         *request.uri_mut() = Uri::from(path);
         request.headers_mut().insert(HOST, host);
     }
+    // Unasked, the library would send a GET or HEAD without its body.
+    let chunked = request.body().size_hint().exact().is_none();
+    if chunked && !request.headers().contains_key(CONTENT_LENGTH) {
+        let coding = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, coding);
+    }
     *request.version_mut() = Version::HTTP_11;
     request
 }
@@ -100,6 +106,7 @@ fn as_http2(mut request: Request<RequestBody>) -> Request<RequestBody> {
         }
     }
     request.headers_mut().remove(CONNECTION);
+    request.headers_mut().remove(TRANSFER_ENCODING);
     *request.version_mut() = Version::HTTP_2;
     request
 }

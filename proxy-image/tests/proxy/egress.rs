@@ -12,7 +12,7 @@ use crate::nginx::Nginx;
 use crate::pki::{Ca, Leaf, Valid};
 use crate::stub;
 
-const HOST: &str = "external.system.com";
+pub(crate) const HOST: &str = "external.system.com";
 
 /// Makes a server's and a client's credentials in two folders below one.
 pub(crate) fn credentials(folder: &Path, ca: &Ca) {

@@ -3,9 +3,15 @@
 
 // Clippy takes functions for tests, in which a failure may panic, only below this attribute.
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod egress;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod envoy;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -17,13 +23,19 @@ mod inbound;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod nginx;
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 #[path = "../tls/pki.rs"]
 #[expect(dead_code, reason = "the tests of TLS use more of it")]
 mod pki;
 #[cfg(test)]
 mod robust;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod smuggling;
 #[cfg(test)]

@@ -94,6 +94,10 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
     ("no host", "GET / HTTP/1.1\r\nX: 1\r\n\r\n"),
+    (
+        "no host but in the target",
+        "GET http://a/ HTTP/1.1\r\nX: 1\r\n\r\n",
+    ),
     ("a host that is none", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     (
         "a name without a colon",

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -12,10 +12,11 @@ use super::Check;
 use super::bundle;
 use super::called::{called, labels};
 use super::finding::{Finding, Verdict};
+use super::lookups::Lookups;
 use super::manifests::judged;
 use super::target::Target;
+use crate::admit::inject_pod;
 use crate::admit::refresh::{Fixed, Refresh, refresh};
-use crate::admit::{Namespaces, inject_pod};
 use crate::annotations::Key;
 use crate::cli::Failure;
 use crate::cluster::client::{Access, Cluster, Pace};
@@ -46,7 +47,8 @@ pub(super) async fn check(check: &Check, config: Config) -> Result<Vec<Finding>,
                 let pod = view.survey.pod(&check.namespace, name).await;
                 let pod = pod.map_err(anyhow::Error::from)?;
                 let missing = || anyhow!("there is no pod {}/{name}", check.namespace);
-                findings.push(view.about_pod(&namespace, &pod.ok_or_else(missing)?));
+                let pod = pod.ok_or_else(missing)?;
+                findings.push(view.about_pod(&namespace, &pod).await);
             }
             Target::Namespace(name) => findings.extend(view.about_namespace(name).await?),
         }
@@ -57,6 +59,7 @@ pub(super) async fn check(check: &Check, config: Config) -> Result<Vec<Finding>,
 /// What is the same for all that is looked at.
 struct View {
     survey: Survey,
+    lookups: Lookups,
     config: Config,
     configuration: Option<Value>,
     configuration_name: String,
@@ -73,13 +76,15 @@ impl View {
         survey: Survey,
     ) -> anyhow::Result<Self> {
         let configuration = survey.webhook(&check.webhook_configuration).await?;
+        let mut notes = Vec::new();
         let mut view = Self {
+            lookups: Lookups::open(survey.clone(), &mut notes).await,
             survey,
             config,
             configuration,
             configuration_name: check.webhook_configuration.clone(),
             bundle: Vec::new(),
-            notes: Vec::new(),
+            notes,
         };
         let home = view.home();
         if let (Some(home), None) = (&home, &check.config) {
@@ -202,13 +207,15 @@ impl View {
             problems: Vec::new(),
             warnings: Vec::new(),
         }];
-        findings.extend(pods.iter().map(|pod| self.about_pod(&namespace, pod)));
+        for pod in &pods {
+            findings.push(self.about_pod(&namespace, pod).await);
+        }
         Ok(findings)
     }
 
-    fn about_pod(&self, namespace: &Value, pod: &Value) -> Finding {
+    async fn about_pod(&self, namespace: &Value, pod: &Value) -> Finding {
         let view = Pod::new(pod);
-        let defaults = Defaults(namespace);
+        let defaults = self.lookups.within(namespace);
         let outcome = inject_pod(&self.config, &defaults, view.namespace(), pod);
         let mut finding = judged(
             format!("Pod {}/{}", view.namespace(), view.name()),
@@ -237,6 +244,12 @@ impl View {
             (Decision::Inject, None) => missing(&mut finding, &called),
             (Decision::Skip(_) | Decision::Deny(_), _) => {}
         }
+        let flaws = self
+            .lookups
+            .secret_flaws(view.namespace(), &outcome.secrets);
+        let (flaws, note) = flaws.await;
+        finding.problems.extend(flaws);
+        finding.warnings.extend(note);
         if !called.is_empty() {
             finding.rule = format!("{} (called: {})", finding.rule, called.join(", "));
         }
@@ -278,24 +291,4 @@ fn missing(finding: &mut Finding, called: &[String]) {
          (kubectl rollout restart)"
             .to_owned()
     });
-}
-
-/// The annotations and labels of the one namespace that is looked at.
-struct Defaults<'n>(&'n Value);
-
-impl Namespaces for Defaults<'_> {
-    fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
-        Some(self.map("/metadata/annotations"))
-    }
-
-    fn labels(&self, _namespace: &str) -> Option<Map<String, Value>> {
-        Some(self.map("/metadata/labels"))
-    }
-}
-
-impl Defaults<'_> {
-    fn map(&self, pointer: &str) -> Map<String, Value> {
-        let map = self.0.pointer(pointer).and_then(Value::as_object);
-        map.cloned().unwrap_or_default()
-    }
 }

@@ -9,29 +9,35 @@ use std::time::{Duration, SystemTime};
 use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use clap::Args;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::beside::Beside;
 use super::certificate::Issuer;
-use super::known::{Cached, ClusterNamespaces};
+use super::lookups::{Cached, ClusterNamespaces};
 use crate::admit::Admission;
+use crate::admit::ending::ended;
 use crate::admit::refresh::{self, refresh};
 use crate::cli::Failure;
 use crate::cluster::acceptance::Acceptance;
+use crate::cluster::annotating::Wanted;
 use crate::cluster::certificates::Keeping;
 use crate::cluster::certificates::authority::Anchor;
 use crate::cluster::certificates::stored::CertificatePolicy;
 use crate::cluster::client::{Access, Cluster, Pace};
 use crate::cluster::events::{Events, Fate, Occasion, Owner};
 use crate::cluster::istio::IstioCache;
+use crate::cluster::jobs::JobEnder;
 use crate::cluster::life::{Shown, WebhookLife};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::namespaces::Namespaces as Cache;
-use crate::cluster::pods::{PodRefresher, Refresh};
+use crate::cluster::pods::PodRefresher;
+use crate::cluster::secrets::Secrets;
 use crate::cluster::serving::Judge;
 use crate::cluster::version::{ServerVersion, server_version};
 use crate::config::{ClusterVersion, Config, NativeSidecars};
@@ -70,10 +76,17 @@ pub(super) struct ClusterArguments {
     /// The Secret in which the replicas share their certificates (certificate mode self)
     #[arg(long, value_name = "NAME", default_value = "mtls-injector-tls")]
     tls_secret: String,
-    /// Bring running pods up to date when the defaults of their namespace change; needs to list and
-    /// patch pods
+    /// Bring running pods up to date when the defaults of their namespace change; needs to get, list
+    /// and patch pods
     #[arg(long)]
     update_running_pods: bool,
+    /// End the proxies of Jobs when their application has ended, where they are no native sidecars;
+    /// needs to get, list, watch and patch pods
+    #[arg(long)]
+    end_jobs: bool,
+    /// Warn of Secrets that are missing or lack a key that the proxy needs; needs to get Secrets
+    #[arg(long)]
+    check_secrets: bool,
 }
 
 impl ClusterArguments {
@@ -103,6 +116,8 @@ impl ClusterArguments {
             configuration: self.webhook_configuration,
             secret: self.tls_secret,
             update_running_pods: self.update_running_pods,
+            end_jobs: self.end_jobs,
+            check_secrets: self.check_secrets,
             version: OnceLock::new(),
             cluster,
         })))
@@ -124,6 +139,8 @@ pub(super) struct Surroundings {
     configuration: String,
     secret: String,
     update_running_pods: bool,
+    end_jobs: bool,
+    check_secrets: bool,
     version: OnceLock<ClusterVersion>,
 }
 
@@ -133,6 +150,7 @@ impl Surroundings {
         config
             .own_namespace
             .get_or_insert_with(|| self.namespace.clone());
+        config.ends_jobs = self.end_jobs;
         if let NativeSidecars::Auto(known) = &mut config.native_sidecars {
             *known = self.version.get().copied();
         }
@@ -184,6 +202,7 @@ impl Surroundings {
             let refresher = PodRefresher::new(&self.cluster, watch.changed(), refresh, &own);
             tasks.spawn(refresher.run(stop.clone()));
         }
+        self.end_jobs(&own, tasks, stop);
         tasks.spawn(watch.run(stop.clone()));
         tasks.spawn(delay_until_listed(
             cache.clone(),
@@ -194,6 +213,7 @@ impl Surroundings {
         let namespaces = ClusterNamespaces {
             cache,
             istio,
+            secrets: self.check_secrets.then(|| Secrets::new(&self.cluster)),
             runtime: Handle::current(),
         };
         Webhook::new(config, Arc::new(namespaces), Arc::clone(metrics)).telling(move |admission| {
@@ -201,6 +221,19 @@ impl Surroundings {
                 events.record(occasion);
             }
         })
+    }
+
+    fn end_jobs(
+        &self,
+        metrics: &ClusterMetrics,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        if self.end_jobs {
+            let wanted = Box::new(|_namespace: &str, pod: &Value| ended(pod));
+            let ender = JobEnder::new(&self.cluster, wanted, metrics);
+            tasks.spawn(ender.run(stop.clone()));
+        }
     }
 
     fn follow_istio(&self, beside: &mut Beside) -> IstioCache {
@@ -285,7 +318,7 @@ async fn delay_until_listed(namespaces: Cache, _guard: NotReady) {
 }
 
 /// Decides about running pods with the settings and defaults of the moment.
-fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Refresh {
+fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Wanted {
     Box::new(move |namespace, pod| {
         // Without Istio's resources a pod would lose what they gave it.
         if !known.istio.is_listed() {

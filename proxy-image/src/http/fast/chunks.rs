@@ -18,7 +18,8 @@ enum At {
     DataCr,
     DataLf,
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     LastLf,
     End,
@@ -99,9 +100,14 @@ impl Chunks {
             (At::TrailerStart, b'\r') => At::LastLf,
             (At::LastLf, b'\n') => At::End,
             // A line that begins with a space would continue the one before.
-            (At::TrailerStart, b'!'..=b'~') => self.in_trailer()?,
-            (At::Trailer, b'\r') => At::TrailerLf,
-            (At::Trailer, b' '..=b'~' | b'\t' | 0x80..) => self.in_trailer()?,
+            (At::TrailerStart | At::TrailerName, _) if is_of_a_name(byte) => {
+                self.in_trailer(At::TrailerName)?
+            }
+            (At::TrailerName, b':') => At::TrailerValue,
+            (At::TrailerValue, b'\r') => At::TrailerLf,
+            (At::TrailerValue, b' '..=b'~' | b'\t' | 0x80..) => {
+                self.in_trailer(At::TrailerValue)?
+            }
             (At::TrailerLf, b'\n') => self.new_line(At::TrailerStart),
             _ => return Err(Malformed),
         };
@@ -122,14 +128,19 @@ impl Chunks {
         }
     }
 
-    fn in_trailer(&mut self) -> Result<At, Malformed> {
+    fn in_trailer(&mut self, at: At) -> Result<At, Malformed> {
         self.trailers += 1;
         if self.trailers < MOST_TRAILER_BYTES {
-            Ok(At::Trailer)
+            Ok(at)
         } else {
             Err(Malformed)
         }
     }
+}
+
+/// Returns whether a field's name may have this byte (RFC 9110 section 5.6.2).
+fn is_of_a_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -186,6 +197,10 @@ mod tests {
             "5;a\nb\r\nhello",
             "0\r\nx: 1\ny: 2\r\n\r\n",
             "0\r\nx\r\ry\r\n\r\n",
+            "0\r\nx\r\n\r\n",
+            "0\r\n: x\r\n\r\n",
+            "0\r\nx : 1\r\n\r\n",
+            "0\r\nx/y: 1\r\n\r\n",
             "1000000000000000\r\n",
             "5;\u{0}\r\nhello",
             "0\r\nx: \u{7f}\r\n\r\n",

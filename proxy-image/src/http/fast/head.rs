@@ -151,7 +151,9 @@ pub(crate) fn read_response<'b>(
         return Read::Unusual;
     };
     fields.count = response.headers.len();
-    let lines = bytes.get(..length).is_some_and(lines_end_right);
+    // The parser skips empty lines, which have no place before an answer.
+    let first = bytes.starts_with(b"HTTP/1.");
+    let lines = first && bytes.get(..length).is_some_and(lines_end_right);
     if parsed != length || !lines || !(100..=599).contains(&status) {
         return Read::Unusual;
     }

@@ -147,6 +147,7 @@ fn an_answer_with_two_readings_is_none() {
     for text in wrong {
         check_answer(&format!("HTTP/1.1 {text}\r\n\r\n"), None);
     }
+    check_answer("\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What the core may ask about the cluster, answered from its caches. In: the caches. Out: the
-//! annotations and labels of namespaces, and Istio's resources.
+//! What the core may ask about the cluster, answered from caches and, where they cannot know yet, by
+//! one short call. In: names. Out: annotations and labels, Istio's resources, the keys of Secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,36 +13,19 @@ use tracing::info;
 use crate::admit::Namespaces;
 use crate::cluster::istio::IstioCache;
 use crate::cluster::namespaces::{NamespaceMeta, Namespaces as Cache};
+use crate::cluster::secrets::{SecretKeys, Secrets};
 use crate::istio::Resources;
 use crate::telemetry::in_full;
 
 /// A namespace that is younger than its pod's review by less than this may be asked for.
 const NAMESPACE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the caches hold, for pods that run already.
-pub(super) struct Cached {
-    pub(super) cache: Cache,
-    pub(super) istio: IstioCache,
-}
-
-impl Namespaces for Cached {
-    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        self.cache.annotations(namespace).map(as_json)
-    }
-
-    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
-        Some(as_json(self.cache.get(namespace)?.labels))
-    }
-
-    fn resources(&self) -> Arc<Resources> {
-        self.istio.resources()
-    }
-}
-
 /// What the caches hold and the API server says, for reviews.
 pub(super) struct ClusterNamespaces {
     pub(super) cache: Cache,
     pub(super) istio: IstioCache,
+    /// Absent unless Secrets are to be looked at.
+    pub(super) secrets: Option<Secrets>,
     pub(super) runtime: Handle,
 }
 
@@ -57,6 +40,13 @@ impl Namespaces for ClusterNamespaces {
 
     fn resources(&self) -> Arc<Resources> {
         self.istio.resources()
+    }
+
+    fn secret_keys(&self, namespace: &str, names: &[&str]) -> BTreeMap<String, SecretKeys> {
+        let Some(secrets) = &self.secrets else {
+            return BTreeMap::new();
+        };
+        self.runtime.block_on(secrets.all_keys(namespace, names))
     }
 }
 
@@ -77,6 +67,26 @@ impl ClusterNamespaces {
             }
             Err(_elapsed) => None,
         }
+    }
+}
+
+/// What the caches hold, for pods that run already.
+pub(super) struct Cached {
+    pub(super) cache: Cache,
+    pub(super) istio: IstioCache,
+}
+
+impl Namespaces for Cached {
+    fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
+        self.cache.annotations(namespace).map(as_json)
+    }
+
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.cache.get(namespace)?.labels))
+    }
+
+    fn resources(&self) -> Arc<Resources> {
+        self.istio.resources()
     }
 }
 
