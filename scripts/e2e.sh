@@ -22,6 +22,7 @@ system=mtls-injector-system
 patience=${PATIENCE:-180}
 namespaces="e2e-partner e2e-shop e2e-captured e2e-plain"
 pattern=${1:-}
+without_dns=
 passed=0
 failed=0
 work=$(mktemp -d)
@@ -119,7 +120,7 @@ inbound_demands_a_certificate() {
     grep -F 'x-forwarded-client-cert' "$work/inbound"
     grep -F 'sample-app' "$work/inbound"
     stranger=$(first_pod e2e-partner external-system)
-    refused call_from e2e-partner "$stranger" http://inventory.e2e-shop.svc:8443/stock
+    refused call_from e2e-partner "$stranger" "http://$(service_address e2e-shop inventory):8443/stock"
 }
 
 redirect_takes_calls() {
@@ -127,7 +128,8 @@ redirect_takes_calls() {
     local pod
     pod=$(first_pod e2e-captured redirected)
     k -n e2e-captured get pod "$pod" -o jsonpath="$names_of_containers" | grep -x mtls-init
-    [ -z "$(k -n e2e-captured get pod "$pod" -o jsonpath='{.spec.hostAliases}')" ]
+    k -n e2e-captured get pod "$pod" -o jsonpath='{.spec.hostAliases[*].ip}' >"$work/aliases"
+    refused grep -E '(^| )127\.' "$work/aliases"
     call_from e2e-captured "$pod" http://external-system.e2e-partner.svc/secured-endpoint | tee "$work/redirect"
     grep -F '"subject":"CN=sample-app"' "$work/redirect"
 }
@@ -140,7 +142,7 @@ redirect_guards_the_port() {
     call_from e2e-captured "$client" http://redirected.e2e-captured.svc:8080/stock | tee "$work/guarded"
     grep -F 'x-forwarded-client-cert' "$work/guarded"
     stranger=$(first_pod e2e-partner external-system)
-    refused call_from e2e-partner "$stranger" http://redirected.e2e-captured.svc:8080/stock
+    refused call_from e2e-partner "$stranger" "http://$(service_address e2e-captured redirected):8080/stock"
 }
 
 # A liveness probe that failed twice would have restarted the app.
@@ -363,7 +365,8 @@ find_tools() {
 prepare() {
     echo "== $($injector version) against Kubernetes $(sed -n '/serverVersion/,$s/.*gitVersion: //p' "$work/version")"
     if [ -z "$(k -n kube-system get endpoints kube-dns --ignore-not-found -o jsonpath='{.subsets[*].addresses[*].ip}' 2>/dev/null)" ]; then
-        echo "== note: kube-system/kube-dns has no endpoints; the proxy resolves names through DNS, so calls by name may fail"
+        echo "== note: kube-system/kube-dns has no endpoints; routes get the address of the Service that they lead to"
+        without_dns=yes
     fi
     install_injector
     k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
@@ -381,10 +384,11 @@ prepare() {
     image_set scripts/e2e/partner.yaml | k -n e2e-partner apply -f -
     k -n e2e-partner rollout status deployment/external-system --timeout="${patience}s"
     k -n e2e-shop delete job --all >/dev/null
-    for file in workloads jobs inbound; do
-        image_set scripts/e2e/$file.yaml | k -n e2e-shop apply -f -
+    image_set scripts/e2e/redirect-services.yaml | k -n e2e-captured apply -f -
+    for file in services workloads jobs inbound; do
+        image_set scripts/e2e/$file.yaml | addresses_set | k -n e2e-shop apply -f -
     done
-    image_set scripts/e2e/redirect.yaml | k -n e2e-captured apply -f -
+    image_set scripts/e2e/redirect.yaml | addresses_set | aliases_set | k -n e2e-captured apply -f -
 }
 
 install_injector() {
@@ -428,6 +432,36 @@ image_set() {
         >"$work/image/kustomization.yaml"
     kubectl kustomize "$work/image"
 }
+
+# Without DNS a route cannot find its host by name: gives each the address of the Service of that name.
+addresses_set() {
+    if [ -z "$without_dns" ]; then
+        cat
+        return
+    fi
+    local partner inventory redirected
+    partner=$(service_address e2e-partner external-system)
+    inventory=$(service_address e2e-shop inventory)
+    redirected=$(service_address e2e-captured redirected)
+    sed -e "s|^\( *\)- host: external-system.e2e-partner.svc\$|&\n\1  address: \"$partner\"|" \
+        -e "s|^\( *\)- host: redirected.e2e-captured.svc\$|&\n\1  address: \"$redirected\"|" \
+        -e "s|egress: external-system.e2e-partner.svc\$|egress: '[{host: external-system.e2e-partner.svc, address: \"$partner\"}]'|" \
+        -e "s|^\( *\)- host: inventory.e2e-shop.svc\$|&\n\1  address: \"$inventory\"|"
+}
+
+# Without DNS an application that is redirected needs aliases of its own; they lead out of the pod, as DNS would.
+aliases_set() {
+    if [ -z "$without_dns" ]; then
+        cat
+        return
+    fi
+    local partner redirected
+    partner=$(service_address e2e-partner external-system)
+    redirected=$(service_address e2e-captured redirected)
+    sed "s|^    spec:\$|&\n      hostAliases: [{ip: $partner, hostnames: [external-system.e2e-partner.svc]}, {ip: $redirected, hostnames: [redirected.e2e-captured.svc]}]|"
+}
+
+service_address() { k -n "$1" get service "$2" -o jsonpath='{.spec.clusterIP}'; }
 
 finish() {
     local code=$?
