@@ -6,12 +6,14 @@ mod key;
 mod schema;
 mod secret;
 mod source;
+mod traffic;
 mod volume_schema;
 mod volumes;
 
 pub use key::{Key, PREFIX};
 pub use secret::{SecretMount, SecretName};
 pub use source::Author;
+pub use traffic::{Item, List, Selection, TrafficWishes};
 pub use volumes::{UserMount, UserVolume};
 
 use std::fmt::Display;
@@ -22,7 +24,7 @@ use serde_json::{Map, Value};
 
 use self::istio_config::IstioConfig;
 use self::source::{Family, Found, Source};
-use crate::config::{Capture, IstioKeys, Quantity};
+use crate::config::{Capture, Config, IstioKeys, Quantity};
 use crate::review::Pod;
 
 /// What a pod asks for, as far as it could be understood.
@@ -50,8 +52,21 @@ pub struct Wishes {
     pub mounts: Vec<UserMount>,
     /// How traffic reaches the proxy.
     pub capture: Option<Named<Capture>>,
+    /// What of the traffic the kernel redirects.
+    pub traffic: TrafficWishes,
     /// The settings of the proxy's container.
     pub proxy: ProxyWishes,
+}
+
+impl Wishes {
+    /// Returns how traffic reaches the proxy, and how people are told where that is said.
+    #[must_use]
+    pub fn capture(&self, config: &Config) -> (Capture, &str) {
+        match &self.capture {
+            Some(wish) => (wish.value, wish.path.as_str()),
+            None => (config.capture, "the injector's configuration: capture"),
+        }
+    }
 }
 
 /// A value and how people are told where it stands.
@@ -157,7 +172,19 @@ impl Reader<'_> {
             volumes: self.json(Key::UserVolume, volumes::volumes),
             mounts: self.json(Key::UserVolumeMount, volumes::mounts),
             capture: self.parsed(Key::Capture),
+            traffic: self.traffic(),
             proxy: self.proxy(),
+        }
+    }
+
+    fn traffic(&mut self) -> TrafficWishes {
+        TrafficWishes {
+            include_inbound_ports: self.parsed(Key::IncludeInboundPorts),
+            exclude_inbound_ports: self.parsed(Key::ExcludeInboundPorts),
+            include_outbound_ports: self.parsed(Key::IncludeOutboundPorts),
+            exclude_outbound_ports: self.parsed(Key::ExcludeOutboundPorts),
+            include_outbound_ranges: self.parsed(Key::IncludeOutboundIpRanges),
+            exclude_outbound_ranges: self.parsed(Key::ExcludeOutboundIpRanges),
         }
     }
 

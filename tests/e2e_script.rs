@@ -37,6 +37,9 @@ fn it_fails_where_the_webhook_does_nothing() {
     for check in [
         "workloads: Deployment",
         "workloads: Job ends",
+        "redirect: the app calls an external host by its name",
+        "redirect: kubelet's probes of the app stay green",
+        "redirect: a namespace that forbids it says so",
         "opt-in: the label of a pod",
         "denial: names the annotation and the mistake",
         "denial: an Event tells the owner",

@@ -23,6 +23,7 @@ impl Config {
     fn from_fields(mut fields: Fields<'_>) -> Self {
         let default = Self::default();
         let image = fields.optional("proxyImage");
+        let init_image = fields.optional("initImage");
         let user = fields.optional("proxyUser");
         let resources = fields.object("resources", resources);
         let log_level = fields.or("logLevel", default.log_level);
@@ -41,6 +42,7 @@ impl Config {
         fields.finish();
         Self {
             proxy_image: image.map_or(default.proxy_image, |Image(image)| image),
+            init_image: init_image.map(|Image(image)| image),
             proxy_user: user.map_or(default.proxy_user, |User(user)| user),
             resources: resources.unwrap_or(default.resources),
             log_level,

@@ -1,5 +1,6 @@
 //! Both kinds of sessions, against each other and against rustls with buffers of its own.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -158,7 +159,7 @@ async fn all_may_be_said_in_one_piece_with_the_end_of_the_handshake() {
             client.read_tls(&mut &flight[..received]).unwrap();
             client.process_new_packets().unwrap();
         }
-        std::io::Write::write_all(&mut client.writer(), b"all of it").unwrap();
+        Write::write_all(&mut client.writer(), b"all of it").unwrap();
         client.send_close_notify();
         send_all(&mut client, &mut near).await;
     };
