@@ -7,6 +7,7 @@ mod schema;
 mod secret;
 mod source;
 mod traffic;
+mod value;
 mod volume_schema;
 mod volumes;
 
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 
 use self::istio_config::IstioConfig;
 use self::source::{Family, Found, Source};
+use self::value::{Flag, ImageName, IstioFlag};
 use crate::config::{Capture, Config, IstioKeys, Quantity};
 use crate::review::Pod;
 
@@ -362,50 +364,4 @@ fn first_author(authors: impl Iterator<Item = Author>) -> Option<Author> {
         Author::Pod => 0,
         Author::Namespace => 1,
     })
-}
-
-/// `true` or `false`, as annotations spell them.
-struct Flag(bool);
-
-impl FromStr for Flag {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "true" => Ok(Self(true)),
-            "false" => Ok(Self(false)),
-            _ => Err("is not \"true\" or \"false\""),
-        }
-    }
-}
-
-/// The words that Istio's injector takes for true and false.
-struct IstioFlag(Flag);
-
-impl FromStr for IstioFlag {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "y" | "yes" | "on" => Ok(Self(Flag(true))),
-            "n" | "no" | "off" => Ok(Self(Flag(false))),
-            other => other.parse().map(Self),
-        }
-    }
-}
-
-/// A reference to an image, as far as it can be checked without a registry.
-struct ImageName(String);
-
-impl FromStr for ImageName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let right = |b: u8| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b);
-        if !text.is_empty() && text.len() <= 1024 && text.bytes().all(right) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("is not an image such as registry.example.com/mtls-proxy:1.0")
-        }
-    }
 }
