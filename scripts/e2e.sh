@@ -22,6 +22,7 @@ system=mtls-injector-system
 patience=${PATIENCE:-180}
 burst=${BURST:-15}
 pattern=${1:-}
+without_dns=
 passed=0
 failed=0
 work=$(mktemp -d)
@@ -133,7 +134,7 @@ inbound_demands_a_certificate() {
     grep -F 'x-forwarded-client-cert' "$work/inbound"
     grep -F 'sample-app' "$work/inbound"
     stranger=$(first_pod e2e-partner external-system)
-    refused call_from e2e-partner "$stranger" http://inventory.e2e-shop.svc:8443/stock
+    refused call_from e2e-partner "$stranger" "http://$(service_address e2e-shop inventory):8443/stock"
 }
 
 label_opts_in() {
@@ -394,7 +395,8 @@ find_tools() {
 prepare() {
     echo "== $($injector version) against Kubernetes $(sed -n '/serverVersion/,$s/.*gitVersion: //p' "$work/version")"
     if [ -z "$(k -n kube-system get endpoints kube-dns --ignore-not-found -o jsonpath='{.subsets[*].addresses[*].ip}' 2>/dev/null)" ]; then
-        echo "== note: kube-system/kube-dns has no endpoints; the proxy resolves names through DNS, so calls by name may fail"
+        echo "== note: kube-system/kube-dns has no endpoints; routes get the address of the Service that they lead to"
+        without_dns=yes
     fi
     install_injector
     k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
@@ -411,8 +413,8 @@ prepare() {
     image_set scripts/e2e/partner.yaml | k -n e2e-partner apply -f -
     k -n e2e-partner rollout status deployment/external-system --timeout="${patience}s"
     k -n e2e-shop delete job --all >/dev/null
-    for file in workloads jobs inbound; do
-        image_set scripts/e2e/$file.yaml | k -n e2e-shop apply -f -
+    for file in services workloads jobs inbound; do
+        image_set scripts/e2e/$file.yaml | addresses_set | k -n e2e-shop apply -f -
     done
 }
 
@@ -464,6 +466,21 @@ image_set() {
         >"$work/image/kustomization.yaml"
     kubectl kustomize "$work/image"
 }
+
+# Without DNS a route cannot find its host by name: gives each the address of the Service of that name.
+addresses_set() {
+    if [ -z "$without_dns" ]; then
+        cat
+        return
+    fi
+    local partner inventory
+    partner=$(service_address e2e-partner external-system)
+    inventory=$(service_address e2e-shop inventory)
+    sed -e "s|egress: external-system.e2e-partner.svc\$|egress: '[{host: external-system.e2e-partner.svc, address: \"$partner\"}]'|" \
+        -e "s|^\( *\)- host: inventory.e2e-shop.svc\$|&\n\1  address: \"$inventory\"|"
+}
+
+service_address() { k -n "$1" get service "$2" -o jsonpath='{.spec.clusterIP}'; }
 
 finish() {
     local code=$?

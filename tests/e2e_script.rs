@@ -60,6 +60,19 @@ fn it_fails_where_the_webhook_does_nothing() {
 }
 
 #[test]
+fn it_passes_where_there_is_no_dns() {
+    let Some(output) = run(&[("STUB_DNS", "no")]) else {
+        return;
+    };
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("== note: kube-system/kube-dns has no endpoints"),
+        "{said}"
+    );
+}
+
+#[test]
 fn it_says_so_when_no_cluster_answers() {
     let output = Command::new(root().join("scripts/e2e.sh"))
         .env("KUBECONFIG", "/dev/null")

@@ -9,6 +9,9 @@ use crate::config::{ADMIN_PORT, Config, INBOUND_PORT, IpRange, OUTBOUND_PORT, Tr
 /// One table of its own: what others have in the kernel is neither read nor changed.
 const TABLE: &str = "inet mtls_proxy";
 
+/// The port of the name system (RFC 1035 section 4.2).
+const DNS: u16 = 53;
+
 /// Returns the script that replaces the table by the rules of a configuration, however often it is
 /// run.
 pub(crate) fn install(config: &Config, redirect: &TrafficRedirect) -> String {
@@ -20,7 +23,7 @@ pub(crate) fn install(config: &Config, redirect: &TrafficRedirect) -> String {
     line(&format!("table {TABLE} {{"));
     line("\tchain output {");
     line("\t\ttype nat hook output priority -100; policy accept;");
-    for rule in output(redirect) {
+    for rule in output(config, redirect) {
         line(&format!("\t\t{rule}"));
     }
     line("\t}");
@@ -39,13 +42,17 @@ pub(crate) fn remove() -> String {
     format!("add table {TABLE}\ndelete table {TABLE}\n")
 }
 
-fn output(redirect: &TrafficRedirect) -> Vec<String> {
+fn output(config: &Config, redirect: &TrafficRedirect) -> Vec<String> {
     let traffic = &redirect.outbound;
     let to = format!("redirect to :{OUTBOUND_PORT}");
     let mut rules = vec![
         format!("meta skuid {} return", redirect.proxy_uid),
         "oifname \"lo\" return".to_owned(),
     ];
+    // Names are resolved with or without a proxy that runs, over TCP as well as over UDP.
+    if !config.egress.iter().any(|route| route.port.get() == DNS) {
+        rules.push(format!("tcp dport {DNS} return"));
+    }
     rules.extend(of_ports(&traffic.exclude_ports, "return"));
     rules.extend(of_ranges(&traffic.exclude_ip_ranges, "return"));
     match &traffic.include_ip_ranges {
@@ -129,6 +136,7 @@ mod tests {
         let expected = [
             "meta skuid 15100 return",
             "oifname \"lo\" return",
+            "tcp dport 53 return",
             "meta l4proto tcp redirect to :15001",
             "iifname \"lo\" return",
             "tcp dport { 15001, 15006, 15020 } return",
@@ -153,6 +161,7 @@ redirect:
         let expected = [
             "meta skuid 1 return",
             "oifname \"lo\" return",
+            "tcp dport 53 return",
             "tcp dport { 22 } return",
             "ip daddr { 10.9.0.0/16 } return",
             "tcp dport { 443 } redirect to :15001",
