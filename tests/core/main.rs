@@ -17,6 +17,7 @@ mod pods;
 mod properties;
 mod reviews;
 mod secrets;
+mod shape;
 mod user_volume;
 mod user_volume_denials;
 mod warnings;
