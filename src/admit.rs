@@ -5,6 +5,7 @@ pub mod ending;
 pub mod refresh;
 mod resources;
 mod rules;
+mod shape;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -185,6 +186,7 @@ fn inject(
         mut mistakes,
         mut warnings,
     } = reading;
+    shape::check(pod, &mut mistakes);
     // An older sidecar is taken out first, so that it cannot stand in the way of the current one.
     let removal = injected.map(|status| patch::removal(pod, status));
     let bare = match &removal {

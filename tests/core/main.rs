@@ -20,6 +20,7 @@ mod redirect;
 mod redirect_denials;
 mod reviews;
 mod secrets;
+mod shape;
 mod user_volume;
 mod user_volume_denials;
 mod warnings;

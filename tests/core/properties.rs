@@ -1,5 +1,7 @@
 //! What holds for every pod and every byte.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mtls_injector::admit::{admit, inject_pod};
 use mtls_injector::config::{Config, NativeSidecars};
 use mtls_injector::decision::{Decision, SkipReason};
@@ -64,6 +66,13 @@ proptest! {
         let admission = admit(&Config::default(), &Offline, &bytes).unwrap();
         let reply: Value = serde_json::from_slice(&admission.reply).unwrap();
         prop_assert_eq!(&reply["response"]["uid"], &review["request"]["uid"]);
+        let patch = reply["response"]["patch"].as_str().unwrap_or_default();
+        let patch = STANDARD.decode(patch).unwrap();
+        if !patch.is_empty() {
+            let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+            let fits = json_patch::patch(&mut review["request"]["object"], &patch);
+            prop_assert!(fits.is_ok(), "{:?}", fits);
+        }
     }
 
     #[test]

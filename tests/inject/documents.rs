@@ -204,6 +204,7 @@ fn every_mistake_is_named_with_its_place_and_nothing_is_written() {
         "error: inject/wrong.yaml: document 4: is not a Kubernetes object",
         "error: inject/wrong.yaml: document 5: CronJob shop/report (spec.jobTemplate.spec.template): \
          mtls-injector.io/egress[0]: ",
+        "error: inject/wrong.yaml: document 6: Pod default/bare: spec: is missing",
     ];
     let errors: Vec<_> = said
         .stderr
