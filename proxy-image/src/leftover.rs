@@ -54,15 +54,17 @@ impl Leftover {
     where
         W: AsyncWrite + Unpin,
     {
-        let written = if self.bytes.is_empty() {
-            match Pin::new(to).poll_write(cx, bytes) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => 0,
+        let mut rest = bytes;
+        while self.bytes.is_empty() && !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(written) => match written? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => rest = rest.get(written..).unwrap_or_default(),
+                },
+                Poll::Pending => break,
             }
-        } else {
-            0
-        };
-        self.add(bytes.get(written..).unwrap_or_default());
+        }
+        self.add(rest);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ mod answer;
 mod ask;
 pub(super) mod chunks;
 mod exchange;
-mod head;
+pub(crate) mod head;
 pub(crate) mod idle;
 mod patience;
 mod request;
