@@ -111,7 +111,7 @@ classic_job_ends() {
     local ended=0
     k -n e2e-shop delete job classic --ignore-not-found
     install_option --end-jobs
-    image_set scripts/e2e/classic-job.yaml | k -n e2e-shop apply -f -
+    image_set scripts/e2e/classic-job.yaml | addresses_set | k -n e2e-shop apply -f -
     k -n e2e-shop wait --for=condition=complete job/classic --timeout="${patience}s" || ended=$?
     remove_option end-jobs
     [ $ended -eq 0 ]
