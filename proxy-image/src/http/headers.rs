@@ -51,6 +51,9 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
         Some(_) if request.uri().scheme().is_none() && request.version() != Version::HTTP_2 => {
             Err(Refusal::Malformed("the request target is no path"))
         }
+        Some(authority) if !is_authority(authority.as_str()) => Err(Refusal::Malformed(
+            "the request target's host is no name or address",
+        )),
         Some(authority) => Ok(authority.as_str().to_owned()),
         None if host.is_empty() && request.version() == Version::HTTP_2 => {
             Err(Refusal::Malformed("the request has no Host"))

@@ -114,6 +114,10 @@ const CORPUS: &[(&str, &str)] = &[
     ),
     ("another version", "GET / HTTP/3.7\r\nHost: a\r\n\r\n"),
     (
+        "a host in the target that is none",
+        "GET http://a,b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
+    (
         "a user name in the target",
         "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
