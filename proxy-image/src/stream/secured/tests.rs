@@ -204,6 +204,29 @@ async fn an_end_without_goodbye_is_no_end() {
 }
 
 #[tokio::test]
+async fn what_comes_with_the_end_of_the_handshake_is_read() {
+    let sides = Sides::new();
+    let (near, far) = sockets().await;
+    let (client, server) = (sides.connect(near), sides.accept(far));
+    let (mut client, mut server) = (std::pin::pin!(client), std::pin::pin!(server));
+    let mut client = tokio::select! {
+        client = &mut client => client.unwrap(),
+        _ = &mut server => panic!("the client has the last word of a handshake"),
+    };
+    // The server looks at the end of the handshake, the bytes and the goodbye only now.
+    client.write_all(b"all at once").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut received = Vec::new();
+    server
+        .await
+        .unwrap()
+        .read_to_end(&mut received)
+        .await
+        .unwrap();
+    assert_eq!(received, b"all at once");
+}
+
+#[tokio::test]
 async fn a_half_close_leaves_the_other_half_open() {
     let (mut client, mut server) = Sides::new().pair().await;
     client.shutdown().await.unwrap();
