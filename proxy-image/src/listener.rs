@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::upstream::dial::keep_alive;
+
 const BACKLOG: i32 = 1024;
 
 /// Binds `workers` sockets to one address.
@@ -20,6 +22,8 @@ pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLis
     (0..workers)
         .map(|_| {
             let socket = bound(address, Sharing::Workers, Families::One)?;
+            // Accepted sockets inherit it: a client that vanished does not keep its permit.
+            keep_alive(&socket);
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             Ok(socket.into())

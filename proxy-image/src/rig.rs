@@ -8,7 +8,6 @@ pub mod answers;
 pub mod hello;
 mod oracle;
 pub mod requests;
-pub mod sniff;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -110,23 +109,7 @@ impl Rig {
     }
 
     async fn exchange(&self, way: Way, sent: &[u8], portion: usize) -> Got {
-        let front = tokio_listener(&self.front);
-        let address = self.front.local_addr().expect("it is bound");
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), front.accept());
-        let (tcp, peer) = accepted.expect("it can be accepted");
-        let mut client = client.expect("it can be connected to");
-        let worker = Arc::new(self.worker());
-        let permit = Arc::clone(&worker.shared.connections).acquire_owned().await;
-        let accepted = Accepted {
-            tcp,
-            peer,
-            permit: permit.expect("the semaphore is never closed"),
-        };
-        let listener = Arc::new(Listener {
-            front: ArcSwap::new(self.front_of(way)),
-            removed: CancellationToken::new(),
-        });
-        let serving = connection::serve(accepted, listener, Arc::clone(&worker));
+        let (mut client, serving) = self.connect(way, &Arc::new(self.worker())).await;
         let (mut from, mut to) = client.split();
         let writing = async {
             for portion in sent.chunks(portion.max(1)) {
@@ -143,6 +126,30 @@ impl Rig {
             bytes,
             in_order: read.is_ok(),
         }
+    }
+
+    /// Connects a client, and returns what serves it.
+    async fn connect(
+        &self,
+        way: Way,
+        worker: &Arc<Worker>,
+    ) -> (TcpStream, impl Future<Output = ()> + 'static) {
+        let front = tokio_listener(&self.front);
+        let address = self.front.local_addr().expect("it is bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), front.accept());
+        let (tcp, peer) = accepted.expect("it can be accepted");
+        let permit = Arc::clone(&worker.shared.connections).acquire_owned().await;
+        let accepted = Accepted {
+            tcp,
+            peer,
+            permit: permit.expect("the semaphore is never closed"),
+        };
+        let listener = Arc::new(Listener {
+            front: ArcSwap::new(self.front(way)),
+            removed: CancellationToken::new(),
+        });
+        let serving = connection::serve(accepted, listener, Arc::clone(worker));
+        (client.expect("it can be connected to"), serving)
     }
 
     fn worker(&self) -> Worker {
@@ -162,7 +169,7 @@ impl Rig {
     }
 
     /// Returns the front of a fresh plan, with empty pools.
-    fn front_of(&self, way: Way) -> Arc<Front> {
+    fn front(&self, way: Way) -> Arc<Front> {
         let port = self.upstream.local_addr().expect("it is bound").port();
         let config = match way {
             Way::Out => format!(
@@ -175,9 +182,8 @@ impl Rig {
         };
         let config = Config::parse(&config).expect("a right configuration");
         let mut planner = Planner::new(Arc::clone(&self.metrics), self.rotation.clone(), 1);
-        let fronts = planner.plan(&config).fronts;
-        let front = fronts.into_values().next();
-        front.expect("one front")
+        let front = planner.plan(&config).fronts.into_values().next();
+        front.expect("one listener")
     }
 }
 
@@ -194,4 +200,72 @@ fn listen() -> TcpListener {
 fn tokio_listener(socket: &TcpListener) -> tokio::net::TcpListener {
     let socket = socket.try_clone().expect("it can be cloned");
     tokio::net::TcpListener::from_std(socket).expect("it is non-blocking")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::Builder;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_stops_in_the_middle_of_a_head_is_let_go() {
+        let mut paused = Builder::new_current_thread();
+        let paused = paused.enable_all().start_paused(true).build().unwrap();
+        paused.block_on(async {
+            let rig = Rig::new();
+            let began = Instant::now();
+            let (mut client, serving) = rig.connect(Way::Out, &Arc::new(rig.worker())).await;
+            let asking = async {
+                client.write_all(b"GET / HTTP/1.1\r\nHos").await.unwrap();
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+            };
+            tokio::join!(serving, asking);
+            let took = began.elapsed();
+            let limit = Duration::from_secs(75);
+            assert!(
+                took >= limit && took < limit + Duration::from_secs(1),
+                "{took:?}"
+            );
+        });
+    }
+
+    /// The permit of a connection whose task panics comes back, the others are served, and a drain
+    /// ends.
+    #[test]
+    fn a_panic_costs_one_connection() {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rig = Rig::new();
+            let worker = Arc::new(rig.worker());
+            let (mut unlucky, serving) = rig.connect(Way::Out, &worker).await;
+            worker.tasks.spawn(async move {
+                let bug = async {
+                    tokio::task::yield_now().await;
+                    panic!("as if a connection had a bug");
+                };
+                tokio::select! {
+                    biased;
+                    () = serving => {}
+                    () = bug => {}
+                }
+            });
+            let mut nothing = Vec::new();
+            unlucky.read_to_end(&mut nothing).await.ok();
+            // There is one permit.
+            let (mut client, serving) = rig.connect(Way::Out, &worker).await;
+            worker.tasks.spawn(serving);
+            client.write_all(b"BAD\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
+            worker.tasks.close();
+            worker.tasks.wait().await;
+            assert_eq!(rig.metrics.open_connections.get(), 0);
+        });
+    }
 }

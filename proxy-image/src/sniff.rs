@@ -145,7 +145,7 @@ fn head(read: &[u8]) -> Option<Spoken> {
     }
     let target = request.path.unwrap_or_default();
     let absolute = target.split_once("://").map(|(_, rest)| {
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         rest.get(..end).unwrap_or_default()
     });
     let host = request

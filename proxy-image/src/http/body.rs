@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::client::Lease;
+use super::client_headers;
 use crate::record::RequestRecord;
 
 /// How far a request's body has come.
@@ -31,18 +32,31 @@ impl Progress {
     }
 }
 
+/// What becomes of the trailers of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trailers {
+    AsSent,
+    /// Without those that would say who the client is: some servers add trailers to the fields.
+    WithoutIdentity,
+}
+
 /// A request's body, from the client to the upstream.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     incoming: Incoming,
+    trailers: Trailers,
     /// None when there is no body, which is most often so.
     progress: Option<Arc<Progress>>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming) -> Self {
+    pub(crate) fn new(incoming: Incoming, trailers: Trailers) -> Self {
         let progress = (!incoming.is_end_stream()).then(Arc::default);
-        Self { incoming, progress }
+        Self {
+            incoming,
+            trailers,
+            progress,
+        }
     }
 
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
@@ -58,7 +72,13 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && self.trailers == Trailers::WithoutIdentity
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            client_headers::strip(trailers);
+        }
         if let Some(progress) = &self.progress {
             if let Some(Ok(frame)) = &frame {
                 let bytes = length(frame);

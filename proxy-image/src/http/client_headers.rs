@@ -106,7 +106,7 @@ impl Verified {
 }
 
 /// Many application servers read `_` and `-` in a name as one and the same.
-fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let ours: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_ours(name.as_str()))

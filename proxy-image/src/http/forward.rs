@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::Session;
-use super::body::{Progress, ReplyBody, RequestBody};
+use super::body::{Progress, ReplyBody, RequestBody, Trailers};
 use super::client::{Errand, Lease};
 use super::elsewhere::Elsewhere;
 use super::refusal::Refusal;
@@ -76,7 +76,11 @@ async fn forward(
     if let Some(client) = &session.client {
         client.apply(request.headers_mut());
     }
-    let request = request.map(RequestBody::new);
+    let trailers = match &session.client {
+        Some(_) => Trailers::WithoutIdentity,
+        None => Trailers::AsSent,
+    };
+    let request = request.map(|body| RequestBody::new(body, trailers));
     let progress = request.body().progress();
     let errand = Errand {
         route: &route,
@@ -138,6 +142,10 @@ impl Reply {
             asked,
             came_by,
         } = self;
+        // RFC 9110 section 15: there are no others, and clients disagree on what they would mean.
+        if response.status().as_u16() > 599 {
+            return Refusal::MalformedAnswer.reply(record);
+        }
         record.status = Some(response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = switching else {

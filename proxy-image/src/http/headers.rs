@@ -47,6 +47,13 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
         Some(authority) if authority.as_str().contains('@') => {
             Err(Refusal::Malformed("the request target has a user name"))
         }
+        // Authority-form is for CONNECT alone (RFC 9112 section 3.2.3).
+        Some(_) if request.uri().scheme().is_none() && request.version() != Version::HTTP_2 => {
+            Err(Refusal::Malformed("the request target is no path"))
+        }
+        Some(authority) if !is_authority(authority.as_str()) => Err(Refusal::Malformed(
+            "the request target's host is no name or address",
+        )),
         Some(authority) => Ok(authority.as_str().to_owned()),
         None if host.is_empty() && request.version() == Version::HTTP_2 => {
             Err(Refusal::Malformed("the request has no Host"))
@@ -82,8 +89,11 @@ pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Returns the path and query of a request's target, whatever its form.
 pub(super) fn path_and_query(uri: &Uri) -> PathAndQuery {
-    let path = uri.path_and_query().cloned();
-    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    match uri.path_and_query() {
+        // The library writes a path that it has read as empty, as of `http://host#part`, as nothing.
+        Some(path) if path != "/" => path.clone(),
+        _ => PathAndQuery::from_static("/"),
+    }
 }
 
 /// Returns the versions of HTTP that a request can go on with. One of gRPC needs HTTP/2, also where

@@ -163,6 +163,7 @@ mod tests {
     const PIECES: &[&str] = &[
         "HTTP/1.1 200 OK\r\n",
         "HTTP/1.1 204 No Content\r\n",
+        "HTTP/1.1 789 Odd\r\n",
         "HTTP/1.1 304 Not Modified\r\n",
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early\r\nX: y\r\n\r\n",
@@ -205,8 +206,16 @@ mod tests {
             1 => proptest::collection::vec(any::<u8>(), 0..4),
         ];
         let pieces = proptest::collection::vec(piece, 0..10);
-        (any::<u8>(), pieces)
-            .prop_map(|(how, pieces)| [&[how], pieces.concat().as_slice()].concat())
+        // Here and there a byte is another one.
+        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
+        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
+            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes
+        })
     }
 
     #[test]

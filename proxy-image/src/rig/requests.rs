@@ -248,6 +248,9 @@ mod tests {
         "GET /old HTTP/1.0\r\n",
         "OPTIONS * HTTP/1.1\r\n",
         "GET http://b.example/a#f HTTP/1.1\r\n",
+        "GET http://b.example#f HTTP/1.1\r\n",
+        "GET z HTTP/1.1\r\n",
+        "GET http://b.example?q HTTP/1.1\r\n",
         "CONNECT a:1 HTTP/1.1\r\n",
         "Host: a.example\r\n",
         "Host: a.example\r\n\r\n",
@@ -295,8 +298,16 @@ mod tests {
             1 => proptest::collection::vec(any::<u8>(), 0..4),
         ];
         let pieces = proptest::collection::vec(piece, 0..14);
-        (any::<u8>(), pieces)
-            .prop_map(|(how, pieces)| [&[how], pieces.concat().as_slice()].concat())
+        // Here and there a byte is another one.
+        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
+        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
+            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes
+        })
     }
 
     #[test]
@@ -312,6 +323,21 @@ mod tests {
             .map(|one| one.target.as_str())
             .collect();
         assert_eq!(targets, ["/p", "/q", "/h", "/x?y"]);
+    }
+
+    #[test]
+    fn a_target_without_a_path_has_one() {
+        let sent =
+            b"GET http://a#f HTTP/1.1\r\nHost: a\r\n\r\nGET http://a?q HTTP/1.1\r\nHost: a\r\n\r\n\
+                     GET http://a HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (_, seen) = forward(Way::Out, sent, PORTIONS[0]);
+        assert_eq!(seen.wrong, []);
+        let targets: Vec<_> = seen
+            .requests
+            .iter()
+            .map(|one| one.target.as_str())
+            .collect();
+        assert_eq!(targets, ["/", "/?q", "/"]);
     }
 
     #[test]

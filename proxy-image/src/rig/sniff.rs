@@ -1,14 +1,18 @@
 //! What a redirected connection is taken for: once that is decided, more bytes do not change it, and
-//! what HTTP's own parser takes for a request is never taken for something that passes through.
+//! what HTTP's own parser takes for a request is never taken for something that passes through, nor
+//! for one to another host.
 //!
 //! In: any bytes. Out: nothing, or a failed assertion.
 
+use super::oracle::{self, Reading, Request};
+use crate::config::without_port;
 use crate::sniff::{Spoken, recognise};
 
 /// Looks at bytes as they may come from an application.
 ///
 /// # Panics
-/// When more bytes change what was decided, or a request was taken for another protocol.
+/// When more bytes change what was decided, or a request was taken for another protocol or for one to
+/// another host.
 pub fn check(bytes: &[u8]) {
     let mut decided = None;
     for end in 0..=bytes.len() {
@@ -29,6 +33,28 @@ pub fn check(bytes: &[u8]) {
         );
         assert!(taken_for_http, "{bytes:?}: {decided:?}");
     }
+    if let (Some(Spoken::Http(name)), Reading::Whole(request, _)) =
+        (decided, oracle::request(bytes))
+    {
+        assert_eq!(name, host_of(&request), "{request:?}");
+    }
+}
+
+/// Returns the host that a request is for, without its port.
+fn host_of(request: &Request) -> Option<String> {
+    let absolute = request.target.split_once("://");
+    let absolute = absolute.filter(|_| !request.target.starts_with('/'));
+    let absolute = absolute.map(|(_, rest)| {
+        let authority = rest.split(['/', '?', '#']).next();
+        authority.unwrap_or_default().to_owned()
+    });
+    let authority = absolute.or_else(|| {
+        let mut fields = request.fields.iter();
+        let (_, host) = fields.find(|(name, _)| name == "host")?;
+        String::from_utf8(host.clone()).ok()
+    })?;
+    let name = without_port(&authority);
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -36,6 +62,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_host_of_a_request_is_seen_in_it() {
+        for target in ["/", "http://b.example:80#f", "http://b.example?q"] {
+            check(format!("GET {target} HTTP/1.1\r\nHost: a.example:8080\r\n\r\n").as_bytes());
+        }
+    }
 
     proptest! {
         #[test]

@@ -98,7 +98,7 @@ impl<S: Session> Secured<S> {
             let received = self.poll_receive(cx, |bytes| opened.extend_from_slice(bytes));
             self.opened = opened;
             ready!(received)?;
-            // Whoever has shaken hands may have said all it had to say in the same breath.
+            // Whoever has shaken hands may have said all, and goodbye, in the same piece.
             if self.records.ended() && self.state().is_handshaking() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }

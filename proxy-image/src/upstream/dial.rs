@@ -75,10 +75,10 @@ async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Has the kernel notice, within two minutes, a peer that vanished without a word.
-pub(crate) fn keep_alive(tcp: &TcpStream) {
+pub(crate) fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) {
     let probes = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))
         .with_retries(4);
-    let _best_effort = SockRef::from(tcp).set_tcp_keepalive(&probes);
+    let _best_effort = socket.into().set_tcp_keepalive(&probes);
 }

@@ -3,6 +3,8 @@
 
 // Clippy takes functions for tests, in which a failure may panic, only below this attribute.
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod chain;
 #[cfg(test)]
 mod command_line;
@@ -13,6 +15,8 @@ mod ending;
 #[cfg(test)]
 mod envoy;
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http;
@@ -22,6 +26,8 @@ mod http2;
 mod inbound;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod modes;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
@@ -38,6 +44,8 @@ mod robust;
 mod secrets;
 #[cfg(test)]
 mod smuggling;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod stub;
 #[cfg(test)]

@@ -108,7 +108,15 @@ const CORPUS: &[(&str, &str)] = &[
         "a space in the target",
         "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
+    (
+        "a target that is only a host",
+        "GET b HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
     ("another version", "GET / HTTP/3.7\r\nHost: a\r\n\r\n"),
+    (
+        "a host in the target that is none",
+        "GET http://a,b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
     (
         "a user name in the target",
         "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",

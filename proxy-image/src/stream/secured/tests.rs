@@ -1,11 +1,12 @@
 //! Both kinds of sessions, against each other and against rustls with buffers of its own.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::{AlertDescription, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -143,6 +144,37 @@ async fn others_understand_and_are_understood() {
         passes(onward, reading, 50_000, 5000),
         passes(writing, back, 5000, 50_000)
     );
+}
+
+#[tokio::test]
+async fn all_may_be_said_in_one_piece_with_the_end_of_the_handshake() {
+    let sides = Sides::new();
+    let (mut near, far) = sockets().await;
+    let mut client = ClientConnection::new(Arc::clone(&sides.client), name()).unwrap();
+    let saying = async {
+        send_all(&mut client, &mut near).await;
+        let mut flight = [0; 16 * 1024];
+        while client.is_handshaking() {
+            let received = near.read(&mut flight).await.unwrap();
+            client.read_tls(&mut &flight[..received]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        Write::write_all(&mut client.writer(), b"all of it").unwrap();
+        client.send_close_notify();
+        send_all(&mut client, &mut near).await;
+    };
+    let ((), server) = tokio::join!(saying, sides.accept(far));
+    let mut said = String::new();
+    server.unwrap().read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "all of it");
+}
+
+async fn send_all(client: &mut ClientConnection, near: &mut TcpStream) {
+    let mut piece = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut piece).unwrap();
+    }
+    near.write_all(&piece).await.unwrap();
 }
 
 #[tokio::test]
