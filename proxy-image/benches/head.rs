@@ -23,9 +23,14 @@ const RESPONSE: &[u8] =
     Last-Modified: Wed, 25 Nov 2026 09:00:00 GMT\r\nConnection: keep-alive\r\n\
     ETag: \"6745a1b0-400\"\r\nAccept-Ranges: bytes\r\n\r\n";
 
-#[divan::bench(args = [REQUEST, BROWSER])]
-fn request(bencher: Bencher<'_, '_>, head: &[u8]) {
-    forwarded(bencher, head, forward_request);
+#[divan::bench]
+fn short_request(bencher: Bencher<'_, '_>) {
+    forwarded(bencher, REQUEST, forward_request);
+}
+
+#[divan::bench]
+fn request_of_a_browser(bencher: Bencher<'_, '_>) {
+    forwarded(bencher, BROWSER, forward_request);
 }
 
 #[divan::bench]
