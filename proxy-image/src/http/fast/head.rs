@@ -88,7 +88,10 @@ pub(crate) fn read_request<'b>(
         return Read::Unusual;
     };
     fields.count = request.headers.len();
-    let origin_form = path_and_query.starts_with('/') && path_and_query.is_ascii();
+    // A fragment is no part of a target; the general path drops it.
+    let origin_form = path_and_query.starts_with('/')
+        && path_and_query.is_ascii()
+        && !path_and_query.contains('#');
     let lines = bytes.get(..length).is_some_and(lines_end_right);
     if parsed != length || !lines || !origin_form || matches!(method, "CONNECT" | "PRI") {
         return Read::Unusual;
