@@ -5,20 +5,24 @@
 # usage: scripts/e2e.sh [PATTERN]     run every check, or those whose name contains PATTERN
 #
 # environment:
-#   KUBECONFIG, KUBECONTEXT   the cluster; its nodes must be able to get both images
+#   KUBECONFIG, KUBECONTEXT   the cluster; its nodes must be able to get the images
 #   MTLS_INJECTOR             the program (default: a built one in target, else on the PATH)
 #   IMAGE, PROXY_IMAGE        the images (default: the released ones of this version)
+#   INIT_IMAGE                the image that redirects (default: PROXY_IMAGE with -init after its name)
 #   PATIENCE=180              how many seconds anything may take
+#   BURST=15                  how many seconds pods are created while something changes
 #   KEEP=1                    leave everything running for a look
 #
 # Images without a registry: scripts/image, then `ctr --namespace k8s.io images import FILE` on each
 # node; all pods here pull only what is not present. Running it twice is safe. It uses namespaces
-# e2e-partner, e2e-shop and e2e-plain, and removes them and what it installed.
+# e2e-partner, e2e-shop, e2e-captured and e2e-plain, and removes them and what it installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 system=mtls-injector-system
 patience=${PATIENCE:-180}
+burst=${BURST:-15}
+namespaces="e2e-partner e2e-shop e2e-captured e2e-plain"
 pattern=${1:-}
 without_dns=
 passed=0
@@ -37,16 +41,25 @@ main() {
     check "workloads: DaemonSet" workload_calls daemonset
     check "workloads: Job ends" job_ends
     check "workloads: Job of a CronJob ends" cron_job_ends
+    check "workloads: Job ends where its proxy is an ordinary container" classic_job_ends
     check "workloads: run in a restricted namespace" namespace_is_restricted
     check "inbound: only clients with a certificate reach the app" inbound_demands_a_certificate
+    check "redirect: the app calls an external host by its name" redirect_takes_calls
+    check "redirect: STRICT has no way around it" redirect_guards_the_port
+    check "redirect: kubelet's probes of the app stay green" redirect_answers_probes
+    check "redirect: a namespace that forbids it says so" redirect_is_forbidden
     check "opt-in: the label of a pod" label_opts_in
     check "opt-in: an annotation alone does nothing" annotation_alone_does_nothing
     check "opt-out: the label and the annotation of a pod" pod_opts_out
     check "denial: names the annotation and the mistake" denial_explains
+    check "denial: an Event tells the owner" denial_is_an_event
     check "rotation: a new certificate is used without a restart" certificate_rotates
     check "reload: an edited proxy-config reaches the running proxy" edit_reaches_the_proxy
+    check "reload: new defaults of a namespace reach running pods" defaults_reach_running_pods
     check "life: a tampered caBundle is healed" ca_bundle_heals
     check "life: a deleted certificate Secret is made again" secret_comes_back
+    check "life: a new authority loses no admission" new_authority_loses_nothing
+    check "life: replicas that begin with nothing share one authority" replicas_share_one_authority
     check "life: rolling restart while pods are created" rolling_restart_loses_nothing
     check "life: without injectors only pods that asked are refused" down_fails_closed
     check "cluster-wide: an annotation is enough" cluster_wide_reads_annotations
@@ -99,6 +112,19 @@ cron_job_ends() {
     k -n e2e-shop logs job/cronjob-now -c app | grep -F '"subject":"CN=sample-app"'
 }
 
+# On a cluster of today's versions the proxy is an ordinary container only where a pod says so.
+classic_job_ends() {
+    local ended=0
+    k -n e2e-shop delete job classic --ignore-not-found
+    install_option --end-jobs
+    image_set scripts/e2e/classic-job.yaml | addresses_set | k -n e2e-shop apply -f -
+    k -n e2e-shop wait --for=condition=complete job/classic --timeout="${patience}s" || ended=$?
+    remove_option end-jobs
+    [ $ended -eq 0 ]
+    has_proxy e2e-shop "$(first_pod e2e-shop classic)"
+    k -n e2e-shop logs job/classic -c app | grep -F '"subject":"CN=sample-app"'
+}
+
 namespace_is_restricted() {
     [ "$(k get namespace e2e-shop -o jsonpath='{.metadata.labels.pod-security\.kubernetes\.io/enforce}')" = restricted ]
     # Nothing that the checks above started was refused or is not running.
@@ -115,6 +141,46 @@ inbound_demands_a_certificate() {
     grep -F 'sample-app' "$work/inbound"
     stranger=$(first_pod e2e-partner external-system)
     refused call_from e2e-partner "$stranger" "http://$(service_address e2e-shop inventory):8443/stock"
+}
+
+redirect_takes_calls() {
+    k -n e2e-captured rollout status deployment/redirected --timeout="${patience}s"
+    local pod
+    pod=$(first_pod e2e-captured redirected)
+    k -n e2e-captured get pod "$pod" -o jsonpath="$names_of_containers" | grep -x mtls-init
+    k -n e2e-captured get pod "$pod" -o jsonpath='{.spec.hostAliases[*].ip}' >"$work/aliases"
+    refused grep -E '(^| )127\.' "$work/aliases"
+    call_from e2e-captured "$pod" http://external-system.e2e-partner.svc/secured-endpoint | tee "$work/redirect"
+    grep -F '"subject":"CN=sample-app"' "$work/redirect"
+}
+
+redirect_guards_the_port() {
+    k -n e2e-captured rollout status deployment/redirected --timeout="${patience}s"
+    k -n e2e-captured rollout status deployment/redirected-client --timeout="${patience}s"
+    local client stranger
+    client=$(first_pod e2e-captured redirected-client)
+    call_from e2e-captured "$client" http://redirected.e2e-captured.svc:8080/stock | tee "$work/guarded"
+    grep -F 'x-forwarded-client-cert' "$work/guarded"
+    stranger=$(first_pod e2e-partner external-system)
+    refused call_from e2e-partner "$stranger" "http://$(service_address e2e-captured redirected):8080/stock"
+}
+
+# A liveness probe that failed twice would have restarted the app.
+redirect_answers_probes() {
+    k -n e2e-captured rollout status deployment/redirected --timeout="${patience}s"
+    local pod
+    pod=$(first_pod e2e-captured redirected)
+    [ "$(k -n e2e-captured get pod "$pod" -o jsonpath='{.spec.containers[0].livenessProbe.httpGet.path}')" = /app-health/app/livez ]
+    within "$patience" runs_for 10 e2e-captured "$pod"
+    k -n e2e-captured wait --for=condition=Ready "pod/$pod" --timeout="${patience}s"
+    [ "$(restarts_of "$pod" e2e-captured | cut -d ' ' -f 1)" = 0 ]
+}
+
+redirect_is_forbidden() {
+    pod_of annotate mtls-injector.io/capture=redirect
+    refused create e2e-shop 2>"$work/forbidden"
+    cat "$work/forbidden"
+    grep -F 'pod-security.kubernetes.io/enforce=restricted' "$work/forbidden"
 }
 
 label_opts_in() {
@@ -142,6 +208,18 @@ denial_explains() {
     grep -F 'mtls-injector.io/egress' "$work/denied"
 }
 
+denial_is_an_event() {
+    local told=0
+    k create deployment denied --image=none --dry-run=client -o yaml | k patch --local -f - -o yaml --type=merge --patch='
+        {"spec": {"template": {"metadata": {"labels": {"mtls-injector.io/inject": "true"},
+                                            "annotations": {"mtls-injector.io/egres": "external.system.com"}}}}}' \
+        >"$work/denied.yaml"
+    k -n e2e-plain apply -f "$work/denied.yaml"
+    within "$patience" event_in e2e-plain MutualTLSDenied || told=$?
+    k -n e2e-plain delete deployment denied
+    [ $told -eq 0 ]
+}
+
 certificate_rotates() {
     local pod restarts before
     pod=$(first_pod e2e-shop deployment)
@@ -163,6 +241,19 @@ edit_reaches_the_proxy() {
     [ "$(restarts_of "$pod")" = "$restarts" ]
 }
 
+defaults_reach_running_pods() {
+    local pod restarts reached=0
+    pod=$(first_pod e2e-shop deployment)
+    restarts=$(restarts_of "$pod")
+    install_option --update-running-pods
+    k annotate namespace e2e-shop --overwrite mtls-injector.io/logLevel=error
+    within "$patience" proxy_says "$pod" '"logLevel": *"error"' || reached=$?
+    k annotate namespace e2e-shop mtls-injector.io/logLevel-
+    remove_option update-running-pods
+    [ $reached -eq 0 ]
+    [ "$(restarts_of "$pod")" = "$restarts" ]
+}
+
 ca_bundle_heals() {
     local before
     before=$(ca_bundle)
@@ -178,6 +269,41 @@ secret_comes_back() {
     within "$patience" k -n $system get secret mtls-injector-tls
     pod_of
     within "$patience" injected e2e-shop
+}
+
+# The replicas remember the old authority, so there is no moment at which the API server trusts none.
+new_authority_loses_nothing() {
+    local before created=0 end=$((SECONDS + burst))
+    before=$(ca_bundle)
+    pod_of
+    k -n $system delete secret mtls-injector-tls
+    while [ $SECONDS -lt $end ]; do
+        injected e2e-shop
+        created=$((created + 1))
+    done
+    within "$patience" ca_bundle_differs "$before"
+    echo "$created pods were created meanwhile, each with its proxy"
+}
+
+# A replica is ready only while the API server trusts what it serves: five ready ones agree.
+replicas_share_one_authority() {
+    local replicas number ready
+    replicas=$(k -n $system get deployment mtls-injector -o jsonpath='{.spec.replicas}')
+    k -n $system scale deployment/mtls-injector --replicas=0
+    k -n $system wait --for=delete pod --selector app.kubernetes.io/name=mtls-injector --timeout="${patience}s"
+    k -n $system delete secret mtls-injector-tls
+    k -n $system scale deployment/mtls-injector --replicas=5
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+    ready=$(k -n $system get deployment mtls-injector -o jsonpath='{.status.readyReplicas}')
+    pod_of
+    for number in 1 2 3 4 5 6 7 8 9 10; do
+        within "$patience" injected e2e-shop || ready="$ready, and pod $number was not injected"
+    done
+    k -n $system scale deployment/mtls-injector --replicas="$replicas"
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+    echo "ready: $ready"
+    [ "$ready" = 5 ]
+    [ "$(ca_bundle | base64 -d | grep -c BEGIN)" = 1 ]
 }
 
 # Creations that are dry runs pass through the same admission, and cost no node anything.
@@ -260,6 +386,8 @@ not_injected() {
     refused grep -x mtls-proxy "$work/names"
 }
 
+event_in() { k -n "$1" get events.events.k8s.io --field-selector reason="$2" -o name | grep .; }
+
 policy_stops() {
     refused create "$1" 2>"$work/policy" && grep -F 'mtls-injection=enabled' "$work/policy"
 }
@@ -288,11 +416,19 @@ call_from() { k -n "$1" exec "$2" -c app -- /usr/local/bin/mtls-injector sample 
 client_serial() { call "$1" http://external-system.e2e-partner.svc/secured-endpoint | sed 's/.*"serial":"\([^"]*\)".*/\1/'; }
 serial_differs() { local now; now=$(client_serial "$1") && [ -n "$now" ] && [ "$now" != "$2" ]; }
 
-restarts_of() { k -n e2e-shop get pod "$1" -o jsonpath='{.status.containerStatuses[*].restartCount} {.status.initContainerStatuses[*].restartCount}'; }
+# Whether the app of a pod has been running for so many seconds.
+runs_for() {
+    local started
+    started=$(k -n "$2" get pod "$3" -o jsonpath='{.status.containerStatuses[0].state.running.startedAt}')
+    [ $(($(date +%s) - $(date -d "$started" +%s))) -ge "$1" ]
+}
+
+restarts_of() { k -n "${2:-e2e-shop}" get pod "$1" -o jsonpath='{.status.containerStatuses[*].restartCount} {.status.initContainerStatuses[*].restartCount}'; }
 
 proxy_says() { call "$1" http://127.0.0.1:15000/config | grep -E "$2"; }
 
 ca_bundle() { k get mutatingwebhookconfiguration mtls-injector -o jsonpath='{.webhooks[0].clientConfig.caBundle}'; }
+ca_bundle_differs() { local now; now=$(ca_bundle) && [ -n "$now" ] && [ "$now" != "$1" ]; }
 ca_bundle_is() { [ "$(ca_bundle)" = "$1" ]; }
 
 # --- preparing and cleaning up ---
@@ -317,38 +453,56 @@ prepare() {
     fi
     install_injector
     k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
-    for namespace in e2e-partner e2e-shop e2e-plain; do
+    for namespace in $namespaces; do
         # One that a run before is still deleting cannot be used again.
-        if [ "$(k get namespace $namespace --ignore-not-found -o jsonpath='{.status.phase}')" = Terminating ]; then
-            k wait --for=delete namespace/$namespace --timeout="${patience}s"
+        if [ "$(k get namespace "$namespace" --ignore-not-found -o jsonpath='{.status.phase}')" = Terminating ]; then
+            k wait --for=delete "namespace/$namespace" --timeout="${patience}s"
         fi
-        k create namespace $namespace --dry-run=client -o yaml | k apply -f - >/dev/null
-        k label namespace $namespace --overwrite app.kubernetes.io/part-of=mtls-injector-e2e >/dev/null
+        k create namespace "$namespace" --dry-run=client -o yaml | k apply -f - >/dev/null
+        k label namespace "$namespace" --overwrite app.kubernetes.io/part-of=mtls-injector-e2e >/dev/null
     done
     k label namespace e2e-shop --overwrite mtls-injection=enabled pod-security.kubernetes.io/enforce=restricted >/dev/null
+    k label namespace e2e-captured --overwrite mtls-injection=enabled pod-security.kubernetes.io/enforce=privileged >/dev/null
     make_certificates
     image_set scripts/e2e/partner.yaml | k -n e2e-partner apply -f -
     k -n e2e-partner rollout status deployment/external-system --timeout="${patience}s"
     k -n e2e-shop delete job --all >/dev/null
+    image_set scripts/e2e/redirect-services.yaml | k -n e2e-captured apply -f -
     for file in services workloads jobs inbound; do
         image_set scripts/e2e/$file.yaml | addresses_set | k -n e2e-shop apply -f -
     done
+    image_set scripts/e2e/redirect.yaml | addresses_set | aliases_set | k -n e2e-captured apply -f -
 }
 
 install_injector() {
     local flags=()
     [ -z "${IMAGE:-}" ] || flags+=(--image "$IMAGE")
     [ -z "${PROXY_IMAGE:-}" ] || flags+=(--proxy-image "$PROXY_IMAGE")
+    [ -z "${INIT_IMAGE:-}" ] || flags+=(--init-image "$INIT_IMAGE")
     "$injector" install "${flags[@]}" "$@" | k apply -f -
+}
+
+# Installs a part that is off by default, and takes it away again.
+install_option() {
+    install_injector "$1"
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
+}
+remove_option() {
+    install_injector
+    k delete clusterrole,clusterrolebinding "mtls-injector-$1" --ignore-not-found
+    k -n $system rollout status deployment/mtls-injector --timeout="${patience}s"
 }
 
 # New certificates of the same authority; the second time this is a rotation.
 make_certificates() {
     "$injector" sample certificates "$work/pki" \
-        --server-name external-system.e2e-partner.svc --server-name inventory.e2e-shop.svc
+        --server-name external-system.e2e-partner.svc --server-name inventory.e2e-shop.svc \
+        --server-name redirected.e2e-captured.svc
     secret e2e-partner external-system-tls "$work/pki/server"
     secret e2e-shop inventory-tls "$work/pki/server"
+    secret e2e-captured redirected-tls "$work/pki/server"
     secret e2e-shop external-system-mtls-data "$work/pki/client"
+    secret e2e-captured external-system-mtls-data "$work/pki/client"
 }
 
 secret() {
@@ -379,11 +533,26 @@ addresses_set() {
         cat
         return
     fi
-    local partner inventory
+    local partner inventory redirected
     partner=$(service_address e2e-partner external-system)
     inventory=$(service_address e2e-shop inventory)
-    sed -e "s|egress: external-system.e2e-partner.svc\$|egress: '[{host: external-system.e2e-partner.svc, address: \"$partner\"}]'|" \
+    redirected=$(service_address e2e-captured redirected)
+    sed -e "s|^\( *\)- host: external-system.e2e-partner.svc\$|&\n\1  address: \"$partner\"|" \
+        -e "s|^\( *\)- host: redirected.e2e-captured.svc\$|&\n\1  address: \"$redirected\"|" \
+        -e "s|egress: external-system.e2e-partner.svc\$|egress: '[{host: external-system.e2e-partner.svc, address: \"$partner\"}]'|" \
         -e "s|^\( *\)- host: inventory.e2e-shop.svc\$|&\n\1  address: \"$inventory\"|"
+}
+
+# Without DNS an application that is redirected needs aliases of its own; they lead out of the pod, as DNS would.
+aliases_set() {
+    if [ -z "$without_dns" ]; then
+        cat
+        return
+    fi
+    local partner redirected
+    partner=$(service_address e2e-partner external-system)
+    redirected=$(service_address e2e-captured redirected)
+    sed "s|^    spec:\$|&\n      hostAliases: [{ip: $partner, hostnames: [external-system.e2e-partner.svc]}, {ip: $redirected, hostnames: [redirected.e2e-captured.svc]}]|"
 }
 
 service_address() { k -n "$1" get service "$2" -o jsonpath='{.spec.clusterIP}'; }
@@ -397,10 +566,12 @@ finish() {
         failed=1
     fi
     if [ -n "${KEEP:-}" ]; then
-        echo "kept: namespaces e2e-partner, e2e-shop, e2e-plain and $system"
+        echo "kept: namespaces $namespaces $system"
     else
-        k delete namespace e2e-partner e2e-shop e2e-plain --ignore-not-found --timeout="${patience}s" >/dev/null || true
-        [ -n "$installed_before" ] || "$injector" install --validating-policy | k delete --ignore-not-found -f - >/dev/null || true
+        # shellcheck disable=SC2086 # a list of words
+        k delete namespace $namespaces --ignore-not-found --timeout="${patience}s" >/dev/null || true
+        [ -n "$installed_before" ] || "$injector" install --validating-policy --end-jobs --update-running-pods |
+            k delete --ignore-not-found -f - >/dev/null || true
     fi
     rm -rf "$work"
     echo "$passed passed, $failed failed"
@@ -447,13 +618,19 @@ evidence() {
     k get mutatingwebhookconfiguration mtls-injector -o wide || true
     k -n $system get pods -o wide || true
     k -n $system logs deployment/mtls-injector --all-pods=true --tail=30 2>/dev/null || k -n $system logs deployment/mtls-injector --tail=30 || true
-    for namespace in $system e2e-partner e2e-shop e2e-plain; do
+    for namespace in $system $namespaces; do
         k -n "$namespace" get events --sort-by=.lastTimestamp 2>/dev/null | tail -n 15 || true
     done
-    k -n e2e-shop get pods -o wide || true
-    for pod in $(k -n e2e-shop get pods --field-selector status.phase!=Succeeded -o name 2>/dev/null | head -n 4); do
-        k -n e2e-shop describe "$pod" | tail -n 40 || true
-        k -n e2e-shop logs "$pod" -c mtls-proxy --tail=20 || true
+    local of
+    for of in e2e-shop e2e-captured; do
+        k -n $of get pods -o wide || true
+        for pod in $(k -n $of get pods --field-selector status.phase!=Succeeded -o name 2>/dev/null | head -n 4); do
+            k -n $of describe "$pod" | tail -n 40 || true
+            k -n $of logs "$pod" -c mtls-proxy --tail=20 || true
+        done
+    done
+    for pod in $(k -n e2e-captured get pods -o name 2>/dev/null | head -n 2); do
+        k -n e2e-captured logs "$pod" -c mtls-init --tail=20 || true
     done
 }
 

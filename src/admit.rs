@@ -5,6 +5,7 @@ pub mod ending;
 pub mod refresh;
 mod resources;
 mod rules;
+mod shape;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,17 +16,22 @@ use serde_json::{Map, Value};
 
 use crate::annotations::{self, Author, Reading};
 use crate::cluster::secrets::SecretKeys;
-use crate::config::Config;
+use crate::config::{Capture, Config};
 use crate::decision::{Decision, Denial, DenialKind, SkipReason};
 use crate::istio::Resources;
 use crate::patch;
 use crate::review::{self, Malformed, Owner, Pod, Request, Verdict};
-use crate::sidecar::{SecretNeed, Sidecar, Status, Understood, flaws};
+use crate::sidecar::{Place, SecretNeed, Sidecar, Status, Understood, flaws};
 
 /// What the core may ask about the cluster; answered from a cache, never by a call.
 pub trait Namespaces: Send + Sync {
     /// Returns the annotations of a namespace, or `None` when they cannot be known.
     fn annotations(&self, namespace: &str) -> Option<Map<String, Value>>;
+
+    /// Returns the labels of a namespace, or `None` when they cannot be known.
+    fn labels(&self, _namespace: &str) -> Option<Map<String, Value>> {
+        None
+    }
 
     /// Returns Istio's resources, as far as they are known.
     fn resources(&self) -> Arc<Resources> {
@@ -82,6 +88,8 @@ pub struct Outcome {
     pub secrets: Vec<SecretNeed>,
     /// Whether the pod itself asked for the proxy.
     pub asked: bool,
+    /// How traffic reaches the proxy of a pod that has it, or gets it.
+    pub capture: Option<Capture>,
 }
 
 /// Answers one review.
@@ -144,9 +152,17 @@ pub fn inject_pod(
         }
         None => {
             let known = namespaces.resources();
-            resources::apply(config, &known, pod, namespace, &mut reading);
-            let mut outcome = inject(config, pod, reading, injected.as_ref());
+            resources::apply(&known, pod, namespace, config.istio_keys, &mut reading);
+            let (capture, _) = reading.wishes.capture(config);
+            // Only redirection asks what a namespace allows; the labels may cost a call.
+            let labels = (capture == Capture::Redirect).then(|| namespaces.labels(namespace));
+            let place = Place {
+                namespace,
+                labels: labels.flatten(),
+            };
+            let mut outcome = inject(config, pod, &place, reading, injected.as_ref());
             outcome.asked = asked;
+            outcome.capture = outcome.has_proxy().then_some(capture);
             if defaults.is_none() && outcome.decision == Decision::Inject {
                 outcome.warnings.push(format!(
                     "the annotations of namespace {namespace:?} are not known here; only the pod's own count"
@@ -158,12 +174,19 @@ pub fn inject_pod(
 }
 
 /// Injects, unless a mistake stands against it or the pod has this very sidecar already.
-fn inject(config: &Config, pod: Pod<'_>, reading: Reading, injected: Option<&Status>) -> Outcome {
+fn inject(
+    config: &Config,
+    pod: Pod<'_>,
+    place: &Place<'_>,
+    reading: Reading,
+    injected: Option<&Status>,
+) -> Outcome {
     let Reading {
         wishes,
         mut mistakes,
         mut warnings,
     } = reading;
+    shape::check(pod, &mut mistakes);
     // An older sidecar is taken out first, so that it cannot stand in the way of the current one.
     let removal = injected.map(|status| patch::removal(pod, status));
     let bare = match &removal {
@@ -176,7 +199,7 @@ fn inject(config: &Config, pod: Pod<'_>, reading: Reading, injected: Option<&Sta
     } else {
         Understood::Partly
     };
-    let sidecar = match Sidecar::build(config, bare, &wishes, understood) {
+    let sidecar = match Sidecar::build(config, bare, place, &wishes, understood) {
         Ok(sidecar) if mistakes.is_empty() => sidecar,
         Ok(_) => return Outcome::deny(Denial::new(DenialKind::Mistakes, mistakes)),
         Err(more) => {
@@ -204,6 +227,7 @@ fn inject(config: &Config, pod: Pod<'_>, reading: Reading, injected: Option<&Sta
         warnings,
         secrets: sidecar.secrets,
         asked: false,
+        capture: None,
     }
 }
 
@@ -222,6 +246,13 @@ impl Outcome {
         Self::without_patch(Decision::Deny(denial), true)
     }
 
+    fn has_proxy(&self) -> bool {
+        matches!(
+            self.decision,
+            Decision::Inject | Decision::Skip(SkipReason::AlreadyInjected)
+        )
+    }
+
     fn without_patch(decision: Decision, asked: bool) -> Self {
         let warning = match &decision {
             Decision::Skip(reason) if asked && reason.surprises() => Some(format!(
@@ -235,6 +266,7 @@ impl Outcome {
             warnings: warning.into_iter().collect(),
             secrets: Vec::new(),
             asked,
+            capture: None,
         }
     }
 

@@ -6,12 +6,15 @@ mod key;
 mod schema;
 mod secret;
 mod source;
+mod traffic;
+mod value;
 mod volume_schema;
 mod volumes;
 
 pub use key::{Key, PREFIX};
 pub use secret::{SecretMount, SecretName};
 pub use source::Author;
+pub use traffic::{Item, List, Selection, TrafficWishes};
 pub use volumes::{UserMount, UserVolume};
 
 use std::fmt::Display;
@@ -22,7 +25,8 @@ use serde_json::{Map, Value};
 
 use self::istio_config::IstioConfig;
 use self::source::{Family, Found, Source};
-use crate::config::{Capture, IstioKeys, Quantity};
+use self::value::{Flag, ImageName, IstioFlag};
+use crate::config::{Capture, Config, IstioKeys, Quantity};
 use crate::review::Pod;
 
 /// What a pod asks for, as far as it could be understood.
@@ -50,8 +54,21 @@ pub struct Wishes {
     pub mounts: Vec<UserMount>,
     /// How traffic reaches the proxy.
     pub capture: Option<Named<Capture>>,
+    /// What of the traffic the kernel redirects.
+    pub traffic: TrafficWishes,
     /// The settings of the proxy's container.
     pub proxy: ProxyWishes,
+}
+
+impl Wishes {
+    /// Returns how traffic reaches the proxy, and how people are told where that is said.
+    #[must_use]
+    pub fn capture(&self, config: &Config) -> (Capture, &str) {
+        match &self.capture {
+            Some(wish) => (wish.value, wish.path.as_str()),
+            None => (config.capture, "the injector's configuration: capture"),
+        }
+    }
 }
 
 /// A value and how people are told where it stands.
@@ -157,7 +174,19 @@ impl Reader<'_> {
             volumes: self.json(Key::UserVolume, volumes::volumes),
             mounts: self.json(Key::UserVolumeMount, volumes::mounts),
             capture: self.parsed(Key::Capture),
+            traffic: self.traffic(),
             proxy: self.proxy(),
+        }
+    }
+
+    fn traffic(&mut self) -> TrafficWishes {
+        TrafficWishes {
+            include_inbound_ports: self.parsed(Key::IncludeInboundPorts),
+            exclude_inbound_ports: self.parsed(Key::ExcludeInboundPorts),
+            include_outbound_ports: self.parsed(Key::IncludeOutboundPorts),
+            exclude_outbound_ports: self.parsed(Key::ExcludeOutboundPorts),
+            include_outbound_ranges: self.parsed(Key::IncludeOutboundIpRanges),
+            exclude_outbound_ranges: self.parsed(Key::ExcludeOutboundIpRanges),
         }
     }
 
@@ -335,50 +364,4 @@ fn first_author(authors: impl Iterator<Item = Author>) -> Option<Author> {
         Author::Pod => 0,
         Author::Namespace => 1,
     })
-}
-
-/// `true` or `false`, as annotations spell them.
-struct Flag(bool);
-
-impl FromStr for Flag {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "true" => Ok(Self(true)),
-            "false" => Ok(Self(false)),
-            _ => Err("is not \"true\" or \"false\""),
-        }
-    }
-}
-
-/// The words that Istio's injector takes for true and false.
-struct IstioFlag(Flag);
-
-impl FromStr for IstioFlag {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "y" | "yes" | "on" => Ok(Self(Flag(true))),
-            "n" | "no" | "off" => Ok(Self(Flag(false))),
-            other => other.parse().map(Self),
-        }
-    }
-}
-
-/// A reference to an image, as far as it can be checked without a registry.
-struct ImageName(String);
-
-impl FromStr for ImageName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let right = |b: u8| b.is_ascii_alphanumeric() || b"._-/:@".contains(&b);
-        if !text.is_empty() && text.len() <= 1024 && text.bytes().all(right) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("is not an image such as registry.example.com/mtls-proxy:1.0")
-        }
-    }
 }

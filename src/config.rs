@@ -18,6 +18,8 @@ use mtls_proxy::config::{LogLevel, MinProtocolVersion};
 pub struct Config {
     /// The image of the proxy.
     pub proxy_image: String,
+    /// The image that loads the kernel's rules; `None` follows [`Config::proxy_image`].
+    pub init_image: Option<String>,
     /// The uid and gid of the proxy; `None` leaves them to the platform, as OpenShift wants it.
     pub proxy_user: Option<i64>,
     /// What the proxy requests and may use at most.
@@ -53,6 +55,7 @@ impl Default for Config {
                 env!("CARGO_PKG_VERSION")
             )
             .to_owned(),
+            init_image: None,
             proxy_user: Some(15100),
             resources: Resources::default(),
             log_level: LogLevel::Info,
@@ -68,6 +71,28 @@ impl Default for Config {
             own_namespace: None,
             ends_jobs: false,
         }
+    }
+}
+
+impl Config {
+    /// Returns the image that loads the kernel's rules: `scripts/image` packs it beside the proxy's,
+    /// with `-init` after its name and the same tag. A digest names one image and no other, so none
+    /// can be told from it.
+    #[must_use]
+    pub fn init_image(&self) -> Option<String> {
+        if self.init_image.is_some() {
+            return self.init_image.clone();
+        }
+        let proxy = &self.proxy_image;
+        let name = proxy.rfind('/').map_or(0, |slash| slash + 1);
+        let (folder, name) = proxy.split_at_checked(name)?;
+        if name.contains('@') {
+            return None;
+        }
+        Some(match name.split_once(':') {
+            Some((name, tag)) => format!("{folder}{name}-init:{tag}"),
+            None => format!("{proxy}-init"),
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Turns a sidecar into RFC 6902 operations on the raw pod. Only adds: nothing of the user's is
-//! reordered, rewritten or even looked into. In: the pod and the sidecar. Out: the patch.
+//! reordered, rewritten or even looked into, except how the probes that were moved ask. In: the pod
+//! and the sidecar. Out: the patch.
 
+mod probes;
 mod removal;
 
 pub use removal::removal;
@@ -26,6 +28,8 @@ pub fn injection(pod: Pod<'_>, sidecar: &Sidecar) -> Patch {
     if sidecar.unprivileged_ports {
         operations.allow_low_ports();
     }
+    // By their place in the pod, so before anything is put in front of it.
+    operations.list.extend(probes::moved(pod, &sidecar.probes));
     operations.place(sidecar);
     Patch(operations.list)
 }
@@ -86,16 +90,33 @@ impl Operations<'_> {
         }
     }
 
+    /// The kernel's rules are loaded before the proxy starts. Whatever of the application starts
+    /// after them is protected: with a native proxy that is all of it, and with a classic one all
+    /// but its init containers, which would find no proxy at the other end.
     fn place(&mut self, sidecar: &Sidecar) {
-        let (list, position) = match sidecar.placement {
-            Placement::Native => ("initContainers", "0"),
-            Placement::Classic => ("containers", "-"),
-            Placement::ClassicHolding => ("containers", "0"),
-        };
+        let init = sidecar.init_container.as_slice();
+        let proxy = std::slice::from_ref(&sidecar.container);
+        match sidecar.placement {
+            Placement::Native => self.prepend("initContainers", &[init, proxy].concat()),
+            Placement::Classic => {
+                self.append("initContainers", init);
+                self.append("containers", proxy);
+            }
+            Placement::ClassicHolding => {
+                self.append("initContainers", init);
+                self.prepend("containers", proxy);
+            }
+        }
+    }
+
+    /// Puts items before those of a list of the pod's `spec`, or makes it.
+    fn prepend(&mut self, list: &str, items: &[Value]) {
         if self.pod.at(&["spec", list]).is_none() {
-            self.add(&["spec", list], json!([sidecar.container]));
-        } else {
-            self.add(&["spec", list, position], sidecar.container.clone());
+            self.add(&["spec", list], Value::Array(items.to_vec()));
+            return;
+        }
+        for item in items.iter().rev() {
+            self.add(&["spec", list, "0"], item.clone());
         }
     }
 

@@ -5,7 +5,11 @@
 mod capture;
 mod container;
 mod credentials;
+mod init;
+mod pod_security;
 mod ports;
+mod probes;
+mod redirect;
 mod resources;
 mod secrets;
 mod status;
@@ -13,19 +17,24 @@ mod volumes;
 mod warnings;
 
 pub(crate) use ports::SYSCTL;
+pub use probes::{MovedProbe, ProbePlace};
 pub use secrets::{SecretNeed, flaws};
-pub use status::Status;
+pub use status::{Originals, Status};
 
-use mtls_proxy::config::{self as proxy, EgressRoute, InboundPort, Mistakes, Span};
-use serde_json::Value;
+use mtls_proxy::config::{self as proxy, AppProbe, InboundPort, Mistakes, Span};
+use serde_json::{Map, Value};
 
 use self::capture::Captured;
+use self::redirect::Captures;
 use crate::annotations::{Named, Wishes};
 use crate::config::Config;
 use crate::review::Pod;
 
 /// The name of the proxy's container.
 pub const CONTAINER: &str = "mtls-proxy";
+
+/// The name of the container that loads the kernel's rules.
+pub const INIT_CONTAINER: &str = "mtls-init";
 
 /// The version that marks what this injector adds.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -37,6 +46,10 @@ pub struct Sidecar {
     pub placement: Placement,
     /// The proxy's container.
     pub container: Value,
+    /// The container that redirects the pod's traffic, with capture by the kernel.
+    pub init_container: Option<Value>,
+    /// The probes of the application that ask the proxy from now on.
+    pub probes: Vec<MovedProbe>,
     /// The volumes that the pod lacks.
     pub volumes: Vec<Value>,
     /// The names that lead to the proxy.
@@ -64,6 +77,15 @@ pub enum Placement {
     ClassicHolding,
 }
 
+/// Where a pod is to run.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// The namespace's labels; `None` where they are not known or mean nothing.
+    pub labels: Option<Map<String, Value>>,
+}
+
 /// Whether the wishes are all there, so that what is missing from them was never written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Understood {
@@ -77,6 +99,7 @@ pub enum Understood {
 struct Draft<'a> {
     config: &'a Config,
     pod: Pod<'a>,
+    place: &'a Place<'a>,
     wishes: &'a Wishes,
     understood: Understood,
     mistakes: Mistakes,
@@ -91,12 +114,14 @@ impl Sidecar {
     pub fn build(
         config: &Config,
         pod: Pod<'_>,
+        place: &Place<'_>,
         wishes: &Wishes,
         understood: Understood,
     ) -> Result<Self, Mistakes> {
         let draft = Draft {
             config,
             pod,
+            place,
             wishes,
             understood,
             mistakes: Mistakes::default(),
@@ -108,39 +133,50 @@ impl Sidecar {
 
 impl Draft<'_> {
     fn finish(mut self) -> Result<Sidecar, Mistakes> {
-        self.refuse_a_namesake();
         let (volumes, routes) = self.volumes();
         let inbound = self.inbound(&volumes);
         let captured = self.capture(routes);
-        let unprivileged_ports = self.ports(&captured.egress, &inbound);
-        let Captured {
-            egress,
-            host_aliases,
-        } = captured;
-        let proxy_config = self.proxy_config(egress, inbound);
+        self.refuse_a_namesake(&captured);
+        let unprivileged_ports = self.ports(&captured, &inbound);
+        let (moved, asked) = self.probes_to_move(&captured, &inbound);
+        let proxy_config = self.proxy_config(&captured, inbound, asked);
         self.warn(&proxy_config, &volumes);
         let secrets = self.secret_needs(&proxy_config, &volumes);
         let placement = self.placement();
         let container = self.container(placement, volumes.mounts);
-        let status = Status::of(
-            placement,
-            &volumes.added,
-            &host_aliases,
-            &(&proxy_config, &container),
-        );
-        let sidecar = Sidecar {
+        let redirect = captured.redirect.as_ref();
+        let init_container = redirect.map(|_| self.init_container(placement, &container));
+        let mut sidecar = Sidecar {
             placement,
             container,
+            init_container,
+            probes: moved,
             volumes: volumes.added,
-            host_aliases,
+            host_aliases: captured.host_aliases,
             unprivileged_ports,
-            status: status.render(),
+            status: String::new(),
             proxy_config: proxy_config.render(),
             secrets,
             warnings: std::mem::take(&mut self.warnings),
         };
+        sidecar.status = Status::of(&sidecar, &proxy_config).render();
         self.refuse_an_excess(&sidecar);
         self.mistakes.or(Some(sidecar))
+    }
+
+    /// Without redirection kubelet asks the application itself, as ever.
+    fn probes_to_move(
+        &mut self,
+        captured: &Captured,
+        inbound: &[InboundPort],
+    ) -> (Vec<MovedProbe>, Vec<AppProbe>) {
+        let Some(redirect) = &captured.redirect else {
+            return (Vec::new(), Vec::new());
+        };
+        self.probes(&Captures {
+            traffic: &redirect.inbound,
+            inbound,
+        })
     }
 
     /// Kubernetes bounds the annotations of an object, all together.
@@ -158,28 +194,32 @@ impl Draft<'_> {
         }
     }
 
-    fn refuse_a_namesake(&mut self) {
-        let named = |container: &Value| crate::review::name_of(container) == CONTAINER;
-        if self.pod.all_containers().any(named) {
-            let reason = "is the proxy's own name; give the pod's container another";
-            self.mistakes
-                .add("spec.containers", Some(CONTAINER), reason);
+    fn refuse_a_namesake(&mut self, captured: &Captured) {
+        let init = captured.redirect.as_ref().map(|_| INIT_CONTAINER);
+        for own in [Some(CONTAINER), init].into_iter().flatten() {
+            let named = |container: &Value| crate::review::name_of(container) == own;
+            if self.pod.all_containers().any(named) {
+                let reason = "is the proxy's own name; give the pod's container another";
+                self.mistakes.add("spec.containers", Some(own), reason);
+            }
         }
     }
 
     fn proxy_config(
         &mut self,
-        egress: Vec<EgressRoute>,
+        captured: &Captured,
         inbound: Vec<InboundPort>,
+        probes: Vec<AppProbe>,
     ) -> proxy::Config {
         let proxy = &self.wishes.proxy;
         let config = proxy::Config {
             log_level: proxy.log_level.unwrap_or(self.config.log_level),
             termination_drain_duration: self.drain(),
             application_ended: false,
-            egress,
+            egress: captured.egress.clone(),
             inbound,
-            ..proxy::Config::default()
+            redirect: captured.redirect.clone(),
+            probes,
         };
         let clashes = config.check_together();
         for clash in clashes.iter() {

@@ -37,8 +37,12 @@ fn it_fails_where_the_webhook_does_nothing() {
     for check in [
         "workloads: Deployment",
         "workloads: Job ends",
+        "redirect: the app calls an external host by its name",
+        "redirect: kubelet's probes of the app stay green",
+        "redirect: a namespace that forbids it says so",
         "opt-in: the label of a pod",
         "denial: names the annotation and the mistake",
+        "denial: an Event tells the owner",
         "life: rolling restart while pods are created",
         "cluster-wide: an annotation is enough",
     ] {
@@ -163,6 +167,7 @@ fn run(settings: &[(&str, &str)]) -> Option<Output> {
         .env("REAL_KUBECTL", kubectl)
         .env("STUB_STATE", state.path())
         .env("MTLS_INJECTOR", env!("CARGO_BIN_EXE_mtls-injector"))
+        .env("BURST", "1")
         .env("IMAGE", "registry.example.com:5000/mtls-injector:1")
         .envs(settings.iter().copied())
         .output();

@@ -111,12 +111,18 @@ fn nft_runs_with_the_libraries_of_the_init_image_alone() {
     let library_path = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
         .map(|folder| files.path().join(folder).to_str().unwrap().to_owned())
         .join(":");
-    let output = Command::new(files.path().join("lib64/ld-linux-x86-64.so.2"))
-        .args(["--inhibit-cache", "--library-path", &library_path, "--list"])
-        .arg(files.path().join("usr/sbin/nft"))
-        .output()
-        .unwrap();
-    let loaded = String::from_utf8(output.stdout).unwrap();
+    let nft = |before: &[&str], after: &[&str]| {
+        let output = Command::new(files.path().join("lib64/ld-linux-x86-64.so.2"))
+            .args(["--inhibit-cache", "--library-path", &library_path])
+            .args(before)
+            .arg(files.path().join("usr/sbin/nft"))
+            .args(after)
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let version = nft(&[], &["--version"]);
+    assert!(version.starts_with("nftables v"), "{version}");
+    let loaded = nft(&["--list"], &[]);
     assert!(loaded.contains("libnftables.so.1"), "{loaded}");
     let root = files.path().to_str().unwrap();
     for line in loaded.lines().filter(|line| line.contains("=>")) {

@@ -19,13 +19,14 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::client::UnbufferedClientConnection;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::config::{ADMIN_PORT, AppProbe, Port, ProbeKind};
+use crate::stream::secured::Secured;
 use crate::tls;
 use crate::upstream;
 
@@ -93,12 +94,12 @@ async fn connect(port: Port, pod: SocketAddr) -> Result<TcpStream, Unwell> {
 async fn encrypted(
     tcp: TcpStream,
     pod: SocketAddr,
-) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Unwell> {
-    let connector = TlsConnector::from(Arc::clone(tls::client::of_anyone()));
-    let connecting = connector.connect(ServerName::from(pod.ip()), tcp);
-    connecting
-        .await
-        .map_err(|error| Unwell::Broken("TLS handshake", error.to_string()))
+) -> Result<Secured<UnbufferedClientConnection>, Unwell> {
+    let config = Arc::clone(tls::client::of_anyone());
+    let session = UnbufferedClientConnection::new(config, ServerName::from(pod.ip()))
+        .map_err(|error| Unwell::Broken("TLS", error.to_string()))?;
+    let shaken = Secured::shake_hands(tcp, session).await;
+    shaken.map_err(|error| Unwell::Broken("TLS handshake", error.to_string()))
 }
 
 async fn http<S>(probe: &AppProbe, asked: &Asked<'_>, stream: S) -> Result<(), Unwell>

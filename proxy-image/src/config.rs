@@ -175,7 +175,8 @@ pub fn parse_document(text: &str, path: &str, mistakes: &mut Mistakes) -> Option
     let parsed = if text.trim_start().starts_with(['{', '[']) {
         serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
     } else {
-        serde_saphyr::from_str(text).map_err(|error| format!("is not YAML: {}", brief(&error)))
+        serde_saphyr::from_str(text)
+            .map_err(|error| format!("is not YAML: {}", yaml_mistake(&error)))
     };
     // YAML in flow style also begins with a bracket, and is no JSON.
     let parsed = parsed.or_else(|json| serde_saphyr::from_str(text).map_err(|_| json));
@@ -184,9 +185,13 @@ pub fn parse_document(text: &str, path: &str, mistakes: &mut Mistakes) -> Option
         .ok()
 }
 
-/// The first line of an error of the YAML parser; the rest of it draws the place.
-fn brief(error: &serde_saphyr::Error) -> String {
+/// The first line of an error of the YAML parser, without its advice to programmers; the rest of it
+/// draws the place.
+#[must_use]
+pub fn yaml_mistake(error: &serde_saphyr::Error) -> String {
+    const ADVICE: &str = ", set DuplicateKeyPolicy in Options if acceptable";
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.replace(ADVICE, "")
 }

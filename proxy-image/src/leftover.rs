@@ -44,7 +44,7 @@ impl Leftover {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes as much as is taken at once, and keeps the rest. Nothing may wait before it.
+    /// Writes as much as is taken at once, and keeps the rest; all of it, where something waits.
     pub(crate) fn write_now<W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -54,11 +54,17 @@ impl Leftover {
     where
         W: AsyncWrite + Unpin,
     {
-        let written = match Pin::new(to).poll_write(cx, bytes) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        self.add(bytes.get(written..).unwrap_or_default());
+        let mut rest = bytes;
+        while self.bytes.is_empty() && !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(written) => match written? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => rest = rest.get(written..).unwrap_or_default(),
+                },
+                Poll::Pending => break,
+            }
+        }
+        self.add(rest);
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ pub mod identity;
 mod leftover;
 mod listener;
 mod listening;
+#[doc(hidden)]
+pub mod measured;
 mod metrics;
 mod original_dst;
 mod outbound;

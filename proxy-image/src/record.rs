@@ -170,7 +170,7 @@ impl Drop for RequestRecord {
             error: self.error.as_deref(),
             received: self.received,
             sent: self.sent,
-            duration_ms: millis(elapsed),
+            duration: elapsed,
         };
         line.write();
     }

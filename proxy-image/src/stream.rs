@@ -2,6 +2,8 @@
 //!
 //! In: a connected socket. Out: `AsyncRead` and `AsyncWrite` over plain bytes. Knows no HTTP.
 
+pub(crate) mod secured;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,9 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+
+use secured::Secured;
 
 /// A connection to whichever side: an application, a client or an upstream.
 pub(crate) type Stream = Metered<Layer>;
@@ -22,9 +27,9 @@ pub(crate) enum Layer {
     /// Nothing.
     Plain(TcpStream),
     /// TLS that we began.
-    Originated(Box<client::TlsStream<TcpStream>>),
+    Originated(Box<Secured<UnbufferedClientConnection>>),
     /// TLS that the peer began.
-    Terminated(Box<server::TlsStream<TcpStream>>),
+    Terminated(Box<Secured<UnbufferedServerConnection>>),
 }
 
 macro_rules! on_layer {

@@ -3,6 +3,8 @@
 //! In: `tracing` events. Out: lines, from the level that the configuration says, which a reload can
 //! change. Nothing here or elsewhere logs header values, bodies or keys.
 
+mod clock;
+mod json;
 pub(crate) mod line;
 pub(crate) mod stdout;
 

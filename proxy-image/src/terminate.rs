@@ -8,15 +8,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::server::UnbufferedServerConnection;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::InboundMode;
 use crate::connection::Client;
 use crate::plan::{Inbound, Service};
 use crate::rotation::{Live, NotLoaded};
 use crate::route::Route;
+use crate::stream::secured::Secured;
 use crate::stream::{Layer, Stream};
 use crate::tls::failure::{HandshakeFailure, Peer, Reason};
 use crate::tls::server::ServerState;
@@ -114,9 +115,10 @@ async fn negotiate(
         .await
         .expect("the semaphore is never closed");
     let state = live.current()?;
-    let acceptor = TlsAcceptor::from(Arc::clone(&state.config));
-    let tls = acceptor.accept(tcp).await.map_err(closed)?;
-    let identity = state.client(tls.get_ref().1)?.map(Arc::new);
+    let session = UnbufferedServerConnection::new(Arc::clone(&state.config))
+        .map_err(|error| HandshakeFailure::of_tls(Peer::Client, &error))?;
+    let tls = Secured::shake_hands(tcp, session).await.map_err(closed)?;
+    let identity = state.client(tls.state())?.map(Arc::new);
     let refused = identity.as_deref().and_then(|identity| {
         (!identity.is_allowed(&inbound.port.allow)).then(|| HandshakeFailure {
             peer: Peer::Client,

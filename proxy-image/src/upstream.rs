@@ -10,14 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::UnbufferedClientConnection;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use crate::config::{Host, RetryOn};
 use crate::metrics::Direction;
 use crate::rotation::Live;
 use crate::route::{Route, Target};
+use crate::stream::secured::Secured;
 use crate::stream::{Layer, Stream};
 use crate::tls::client::ClientState;
 use crate::tls::failure::{HandshakeFailure, Peer};
@@ -151,18 +152,19 @@ async fn handshake(
 ) -> Result<(Stream, bool), ConnectFailure> {
     let name = state.server_name(wanted.dialled.unwrap_or_default());
     let name = name.ok_or(ConnectFailure::NoName)?;
-    let connector = TlsConnector::from(Arc::clone(&state.config));
-    let connecting = match wanted.offer {
-        Offer::Http1 => connector.connect(name, tcp),
+    let config = Arc::clone(&state.config);
+    let session = match wanted.offer {
+        Offer::Http1 => UnbufferedClientConnection::new(config, name),
         Offer::Either | Offer::Http2 => {
             let protocols = [H2, HTTP_1_1].map(<[u8]>::to_vec);
-            connector.with_alpn(protocols.into()).connect(name, tcp)
+            UnbufferedClientConnection::new_with_alpn(config, name, protocols.into())
         }
     };
-    let tls = connecting
+    let session = session.map_err(|error| HandshakeFailure::of_tls(Peer::Upstream, &error))?;
+    let tls = Secured::shake_hands(tcp, session)
         .await
         .map_err(|error| HandshakeFailure::of(Peer::Upstream, &error))?;
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(H2);
+    let http2 = tls.state().alpn_protocol() == Some(H2);
     Ok((Stream::new(Layer::Originated(Box::new(tls))), http2))
 }
 

@@ -2,6 +2,7 @@
 //! running pod can be changed; whatever else would have to change waits for the next pod.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -22,7 +23,27 @@ pub enum Refresh {
     /// These annotations bring it up to date.
     Annotate(BTreeMap<String, String>),
     /// A new pod would differ in more than annotations.
-    NewPod,
+    NewPod(Fixed),
+}
+
+/// What cannot change while a pod runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// Its containers, volumes and aliases.
+    Spec,
+    /// What the kernel redirects: its rules are loaded when the pod starts.
+    KernelRules,
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spec => "the spec of a running pod cannot change",
+            Self::KernelRules => {
+                "the kernel redirects what it was told when the pod started, and other ports or addresses would differ"
+            }
+        })
+    }
 }
 
 /// Decides about a running pod under the present defaults of its namespace.
@@ -34,9 +55,9 @@ pub fn refresh(
     raw: &Value,
 ) -> Refresh {
     let pod = Pod::new(raw);
-    if rules::injected(pod).is_none_or(|status| status.version != VERSION) {
+    let Some(status) = rules::injected(pod).filter(|status| status.version == VERSION) else {
         return Refresh::Foreign;
-    }
+    };
     let outcome = inject_pod(config, namespaces, namespace, raw);
     if outcome.decision != Decision::Inject {
         return Refresh::Current;
@@ -45,7 +66,11 @@ pub fn refresh(
     json_patch::patch(&mut fresh, &outcome.patch).expect("the patch was made for this very pod");
     let fresh = Pod::new(&fresh);
     if !covers(pod.at(&["spec"]), fresh.at(&["spec"])) {
-        return Refresh::NewPod;
+        return Refresh::NewPod(Fixed::Spec);
+    }
+    let current = rules::injected(fresh);
+    if current.is_none_or(|current| current.kernel_rules != status.kernel_rules) {
+        return Refresh::NewPod(Fixed::KernelRules);
     }
     let written = [Key::ProxyConfig, Key::Status].map(|key| {
         let value = fresh.annotations()?.get(key.name())?.as_str()?;
@@ -110,7 +135,9 @@ mod tests {
         json_patch::patch(&mut pod, &outcome.patch).unwrap();
         // As the API server fills in.
         pod["spec"]["restartPolicy"] = "Always".into();
-        pod["spec"]["initContainers"][0]["imagePullPolicy"] = "IfNotPresent".into();
+        for container in pod["spec"]["initContainers"].as_array_mut().unwrap() {
+            container["imagePullPolicy"] = "IfNotPresent".into();
+        }
         pod
     }
 
@@ -145,7 +172,47 @@ mod tests {
 
     #[test]
     fn a_further_host_needs_a_new_pod_as_it_needs_an_alias() {
-        assert_eq!(check(&running(&defaults(BEFORE)), ANOTHER), Refresh::NewPod);
+        assert_eq!(
+            check(&running(&defaults(BEFORE)), ANOTHER),
+            Refresh::NewPod(Fixed::Spec)
+        );
+    }
+
+    /// The defaults of a namespace whose pods are redirected.
+    fn redirected(inbound: &str, egress: &str) -> Defaults {
+        let mut defaults = defaults(egress);
+        let entries = [
+            ("mtls-injector.io/capture", "redirect"),
+            ("mtls-injector.io/inbound", inbound),
+        ];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value.into()));
+        defaults.0.extend(entries);
+        defaults
+    }
+
+    #[test]
+    fn what_the_kernel_redirects_is_settled_for_a_running_pod_and_all_else_follows() {
+        const LAX: &str = "[{port: 8443, targetPort: 8080, mode: PERMISSIVE}]";
+        let pod = running(&redirected(LAX, BEFORE));
+        let check = |inbound: &str, egress: &str| {
+            let now = redirected(inbound, egress);
+            refresh(&Config::default(), &now, "shop", &pod)
+        };
+        assert_eq!(check(LAX, BEFORE), Refresh::Current);
+        let Refresh::Annotate(annotations) = check("8443:8080", ANOTHER) else {
+            panic!("a mode and a further host need no new pod")
+        };
+        let config = &annotations["mtls-injector.io/proxy-config"];
+        assert!(config.contains("STRICT") && config.contains("another"));
+        for inbound in ["8443:8081", "8443:8080,9443:9090"] {
+            let rules = Refresh::NewPod(Fixed::KernelRules);
+            assert_eq!(check(inbound, BEFORE), rules, "{inbound}");
+        }
+        assert_eq!(
+            refresh(&Config::default(), &defaults(BEFORE), "shop", &pod),
+            Refresh::NewPod(Fixed::Spec),
+            "without redirection the init container is too many"
+        );
     }
 
     #[test]

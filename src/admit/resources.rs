@@ -6,7 +6,7 @@ use mtls_proxy::config::{EgressRoute, Port};
 use serde_json::Value;
 
 use crate::annotations::Reading;
-use crate::config::{Capture, Config, IstioKeys};
+use crate::config::IstioKeys;
 use crate::istio::{Declared, Finding, Labels, Resources, Severity, Workload};
 use crate::review::Pod;
 
@@ -15,13 +15,13 @@ const PATH: &str = "routes of Istio's resources";
 
 /// Adds what the resources say about a pod that asked for the proxy.
 pub(super) fn apply(
-    config: &Config,
     resources: &Resources,
     pod: Pod<'_>,
     namespace: &str,
+    istio: IstioKeys,
     reading: &mut Reading,
 ) {
-    if config.istio_keys == IstioKeys::Ignore || resources.is_empty() {
+    if istio == IstioKeys::Ignore || resources.is_empty() {
         return;
     }
     let labels = labels(pod);
@@ -39,12 +39,8 @@ pub(super) fn apply(
             mode_is_written,
         })
         .collect();
-    let capture = reading.wishes.capture.as_ref().map(|wish| wish.value);
-    let reached = match capture.unwrap_or(config.capture) {
-        Capture::Redirect => Vec::new(),
-        Capture::Hosts | Capture::None => app_ports(pod),
-    };
-    let inbound = resources.inbound(&workload, &declared, &reached);
+    // Whatever the capture, the proxy asks for certificates only at ports that it was told of.
+    let inbound = resources.inbound(&workload, &declared, &app_ports(pod));
     reading.wishes.inbound.value = inbound.ports;
     for finding in egress.findings.iter().chain(&inbound.findings) {
         say(finding, reading);

@@ -5,7 +5,7 @@
 pub const PREFIX: &str = "mtls-injector.io/";
 
 macro_rules! keys {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal $(or $istio:literal)?;)+) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal $(or $family:ident $istio:literal)?;)+) => {
         /// An annotation that means something.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Key { $($(#[$doc])* $variant),+ }
@@ -23,17 +23,18 @@ macro_rules! keys {
             /// Returns Istio's key of the same meaning.
             #[must_use]
             pub const fn istio(self) -> Option<&'static str> {
-                match self { $(Self::$variant => keys!(@istio $($istio)?)),+ }
+                match self { $(Self::$variant => keys!(@istio $($family $istio)?)),+ }
             }
         }
     };
     (@istio) => { None };
-    (@istio $istio:literal) => { Some(concat!("sidecar.istio.io/", $istio)) };
+    (@istio sidecar $istio:literal) => { Some(concat!("sidecar.istio.io/", $istio)) };
+    (@istio traffic $istio:literal) => { Some(concat!("traffic.sidecar.istio.io/", $istio)) };
 }
 
 keys! {
     /// Asks for the proxy, or refuses it. Also a label.
-    Inject = "inject" or "inject";
+    Inject = "inject" or sidecar "inject";
     /// The Secret with the default credentials of every route.
     Secret = "secret";
     /// The ways out of the pod.
@@ -41,25 +42,37 @@ keys! {
     /// The ways into the pod.
     Inbound = "inbound";
     /// Volumes for the pod.
-    UserVolume = "userVolume" or "userVolume";
+    UserVolume = "userVolume" or sidecar "userVolume";
     /// Mounts for the proxy's container.
-    UserVolumeMount = "userVolumeMount" or "userVolumeMount";
+    UserVolumeMount = "userVolumeMount" or sidecar "userVolumeMount";
     /// How the application's traffic reaches the proxy.
     Capture = "capture";
+    /// Which further ports of the pod are redirected to the proxy.
+    IncludeInboundPorts = "includeInboundPorts" or traffic "includeInboundPorts";
+    /// Which ports of the pod are never redirected.
+    ExcludeInboundPorts = "excludeInboundPorts" or traffic "excludeInboundPorts";
+    /// To which ports connections are redirected, whatever their address.
+    IncludeOutboundPorts = "includeOutboundPorts" or traffic "includeOutboundPorts";
+    /// To which ports connections are never redirected.
+    ExcludeOutboundPorts = "excludeOutboundPorts" or traffic "excludeOutboundPorts";
+    /// To which addresses connections are redirected.
+    IncludeOutboundIpRanges = "includeOutboundIPRanges" or traffic "includeOutboundIPRanges";
+    /// To which addresses connections are never redirected.
+    ExcludeOutboundIpRanges = "excludeOutboundIPRanges" or traffic "excludeOutboundIPRanges";
     /// The proxy's image.
-    ProxyImage = "proxyImage" or "proxyImage";
+    ProxyImage = "proxyImage" or sidecar "proxyImage";
     /// The CPU that the proxy requests.
-    ProxyCpu = "proxyCPU" or "proxyCPU";
+    ProxyCpu = "proxyCPU" or sidecar "proxyCPU";
     /// The memory that the proxy requests.
-    ProxyMemory = "proxyMemory" or "proxyMemory";
+    ProxyMemory = "proxyMemory" or sidecar "proxyMemory";
     /// The most CPU for the proxy.
-    ProxyCpuLimit = "proxyCPULimit" or "proxyCPULimit";
+    ProxyCpuLimit = "proxyCPULimit" or sidecar "proxyCPULimit";
     /// The most memory for the proxy.
-    ProxyMemoryLimit = "proxyMemoryLimit" or "proxyMemoryLimit";
+    ProxyMemoryLimit = "proxyMemoryLimit" or sidecar "proxyMemoryLimit";
     /// The least severe log events.
-    LogLevel = "logLevel" or "logLevel";
+    LogLevel = "logLevel" or sidecar "logLevel";
     /// Whether the proxy is a restartable init container.
-    NativeSidecar = "nativeSidecar" or "nativeSidecar";
+    NativeSidecar = "nativeSidecar" or sidecar "nativeSidecar";
     /// How long a drain waits.
     TerminationDrainDuration = "terminationDrainDuration";
     /// Written by the injector: what it added.
@@ -94,5 +107,9 @@ mod tests {
         }
         assert_eq!(Key::Egress.istio(), None);
         assert_eq!(Key::ProxyCpu.istio(), Some("sidecar.istio.io/proxyCPU"));
+        assert_eq!(
+            Key::IncludeOutboundIpRanges.istio(),
+            Some("traffic.sidecar.istio.io/includeOutboundIPRanges")
+        );
     }
 }

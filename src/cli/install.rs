@@ -38,6 +38,9 @@ pub(super) struct Install {
     /// The image of the proxy that pods get; the released one of this version by default
     #[arg(long, value_name = "IMAGE")]
     proxy_image: Option<ImageReference>,
+    /// The image that redirects traffic for capture redirect; beside the proxy's by default
+    #[arg(long, value_name = "IMAGE")]
+    init_image: Option<ImageReference>,
     /// How many injectors run side by side
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     replicas: Option<u16>,
@@ -159,7 +162,10 @@ impl Install {
                 setting::image(object, image);
             }
             if let Some(image) = &self.proxy_image {
-                setting::proxy_image(object, image);
+                setting::configured_image(object, "proxyImage", image);
+            }
+            if let Some(image) = &self.init_image {
+                setting::configured_image(object, "initImage", image);
             }
             if let Some(replicas) = self.replicas {
                 setting::replicas(object, replicas);

@@ -23,6 +23,7 @@ impl Config {
     fn from_fields(mut fields: Fields<'_>) -> Self {
         let default = Self::default();
         let image = fields.optional("proxyImage");
+        let init_image = fields.optional("initImage");
         let user = fields.optional("proxyUser");
         let resources = fields.object("resources", resources);
         let log_level = fields.or("logLevel", default.log_level);
@@ -41,6 +42,7 @@ impl Config {
         fields.finish();
         Self {
             proxy_image: image.map_or(default.proxy_image, |Image(image)| image),
+            init_image: init_image.map(|Image(image)| image),
             proxy_user: user.map_or(default.proxy_user, |User(user)| user),
             resources: resources.unwrap_or(default.resources),
             log_level,
@@ -61,7 +63,10 @@ impl Config {
 
 /// Reads a list for which absent and empty mean different things.
 fn listed<T: FromStr<Err: Display>>(fields: &mut Fields<'_>, key: &'static str) -> Option<Vec<T>> {
-    fields.has(key).then(|| fields.list(key))
+    let is_written = fields.has(key);
+    // Read in any case: what is never read counts as unknown.
+    let items = fields.list(key);
+    is_written.then_some(items)
 }
 
 fn names<T>(items: Vec<T>, name: fn(T) -> String) -> BTreeSet<String> {

@@ -1,7 +1,7 @@
 //! VirtualService: where a request to a host goes.
 //! <https://istio.io/latest/docs/reference/config/networking/virtual-service/>
 
-use mtls_proxy::config::Port;
+use mtls_proxy::config::{Host, Port};
 
 use super::http_route::HttpRoute;
 use super::object::ExportTo;
@@ -113,16 +113,21 @@ fn read_weighted(reader: &mut Reader<'_, '_>) -> Option<Destination> {
     }
     refuse_header_changes(reader);
     let destination = reader.object("destination", |reader| {
-        let host = reader.get("host");
-        if host.is_none() {
-            reader.deny("host", "is required");
+        let host: Option<Host> = reader.get("host");
+        match &host {
+            None if reader.value("host").is_none() => reader.deny("host", "is required"),
+            None => {}
+            Some(Host::Wildcard(_)) => reader.deny("host", "is a wildcard; name the one host"),
+            Some(Host::Name(_) | Host::Ip(_)) => {}
         }
         let port = reader
             .object("port", |port| port.get::<Port>("number"))
             .flatten();
         let subset = reader.get("subset");
         Some(Destination {
-            host: host?,
+            host: host
+                .filter(|host| !matches!(host, Host::Wildcard(_)))?
+                .to_string(),
             port,
             subset,
         })

@@ -1,6 +1,7 @@
 //! One document of a file. In: the text of a file. Out: its documents, which together are that text,
 //! byte for byte.
 
+use mtls_proxy::config::yaml_mistake;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -147,9 +148,8 @@ impl<'t> Document<'t> {
     /// Reads the document again, as far down as it is in its file: an error then names that line.
     fn yaml_error(&self, text: &str) -> String {
         let placed = format!("{}{text}", "\n".repeat(self.above));
-        let error = yaml(&placed).err().map(|error| error.to_string());
-        let error = error.unwrap_or_default();
-        error.lines().next().unwrap_or_default().to_owned()
+        let error = yaml(&placed).err().map(|error| yaml_mistake(&error));
+        error.unwrap_or_default()
     }
 }
 
@@ -235,6 +235,11 @@ mod tests {
         assert!(
             error.starts_with("is not YAML: ") && error.contains("line 3"),
             "{error}"
+        );
+        let error = split("a: 1\na: 2\n")[0].parse().unwrap_err();
+        assert_eq!(
+            error,
+            "is not YAML: duplicate mapping key: a at line 2, column 1"
         );
         let error = split("{\"a\":[}")[0].parse().unwrap_err();
         assert_eq!(error, "is not JSON: expected value at line 1 column 7");

@@ -1,5 +1,5 @@
-//! What manifests declare for the pods among them. In: objects. Out: the annotations of each Namespace
-//! and Istio's resources; for other namespaces the cluster is asked.
+//! What manifests declare for the pods among them. In: objects. Out: the annotations and labels of each
+//! Namespace and Istio's resources; for other namespaces the cluster is asked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +12,16 @@ use crate::istio::Resources;
 
 /// The namespaces among some manifests, before those of a cluster.
 pub(super) struct Declared {
-    annotations: HashMap<String, Map<String, Value>>,
+    declared: HashMap<String, Metadata>,
     resources: Arc<Resources>,
     cluster: Box<dyn Namespaces>,
+}
+
+/// What a Namespace says about itself.
+#[derive(Clone)]
+struct Metadata {
+    annotations: Map<String, Value>,
+    labels: Map<String, Value>,
 }
 
 impl Declared {
@@ -23,48 +30,61 @@ impl Declared {
         default_namespace: &str,
         cluster: Box<dyn Namespaces>,
     ) -> Self {
-        let mut annotations = HashMap::new();
+        let mut declared = HashMap::new();
         let mut all = Vec::new();
         for document in documents {
             objects(document, &mut |object| {
                 all.push(object);
-                if let Some((name, declared)) = namespace(object) {
-                    annotations.insert(name.to_owned(), declared);
+                if let Some((name, metadata)) = namespace(object) {
+                    declared.insert(name.to_owned(), metadata);
                 }
             });
         }
         Self {
-            annotations,
+            declared,
             resources: Arc::new(Resources::read(all, default_namespace)),
             cluster,
         }
     }
 }
 
-fn namespace(object: &Value) -> Option<(&str, Map<String, Value>)> {
+fn namespace(object: &Value) -> Option<(&str, Metadata)> {
     let is = |key: &str, value: &str| object.get(key).is_some_and(|found| found == value);
     if !is("kind", "Namespace") || !is("apiVersion", "v1") {
         return None;
     }
     let name = object.pointer("/metadata/name")?.as_str()?;
-    let annotations = object.pointer("/metadata/annotations");
-    let annotations = annotations.and_then(Value::as_object).cloned();
-    Some((name, annotations.unwrap_or_default()))
+    let map = |pointer: &str| {
+        let map = object.pointer(pointer).and_then(Value::as_object).cloned();
+        map.unwrap_or_default()
+    };
+    let metadata = Metadata {
+        annotations: map("/metadata/annotations"),
+        labels: map("/metadata/labels"),
+    };
+    Some((name, metadata))
 }
 
 impl Declared {
     /// Returns whether a namespace is declared, or known to the cluster.
     pub(super) fn knows(&self, namespace: &str) -> bool {
-        self.annotations.contains_key(namespace) || self.cluster.annotations(namespace).is_some()
+        self.declared.contains_key(namespace) || self.cluster.annotations(namespace).is_some()
     }
 }
 
 impl Namespaces for Declared {
     /// An unknown namespace counts as one without annotations; that is said once, not for every pod.
     fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        let declared = self.annotations.get(namespace).cloned();
+        let declared = self.declared.get(namespace);
+        let declared = declared.map(|metadata| metadata.annotations.clone());
         let known = declared.or_else(|| self.cluster.annotations(namespace));
         Some(known.unwrap_or_default())
+    }
+
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        let declared = self.declared.get(namespace);
+        let declared = declared.map(|metadata| metadata.labels.clone());
+        declared.or_else(|| self.cluster.labels(namespace))
     }
 
     fn resources(&self) -> Arc<Resources> {

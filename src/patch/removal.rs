@@ -1,10 +1,12 @@
 //! Takes an earlier sidecar out of a pod, so that a current one can be put in. In: the pod and the
-//! status that describes what was added. Out: RFC 6902 operations that remove just that.
+//! status that describes what was added. Out: RFC 6902 operations that remove just that, and put the
+//! user's probes back.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{Patch, PatchOperation, RemoveOperation};
 use serde_json::Value;
 
+use super::probes;
 use crate::review::{Pod, name_of};
 use crate::sidecar::Status;
 
@@ -19,7 +21,8 @@ pub fn removal(pod: Pod<'_>, status: &Status) -> Patch {
             .to_owned()
     };
     let name = |item: &Value| name_of(item).to_owned();
-    let mut operations = Vec::new();
+    // By their place in the pod, so before anything is taken from in front of them.
+    let mut operations = probes::restored(pod, &status.probes);
     remove(pod, "containers", &status.containers, name, &mut operations);
     remove(
         pod,

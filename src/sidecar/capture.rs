@@ -1,11 +1,12 @@
 //! How the application's connections reach the proxy. With `hosts`, each host becomes the alias of a
-//! loopback address of its own, on which the proxy listens: no privilege, no rule of the kernel.
-//! In: routes. Out: routes that listen, and the aliases.
+//! loopback address of its own, on which the proxy listens: no privilege, no rule of the kernel. With
+//! `redirect`, the kernel leads them there. In: routes. Out: routes that listen, and the aliases or
+//! what is redirected.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::HostAlias;
-use mtls_proxy::config::{EgressRoute, Host};
+use mtls_proxy::config::{EgressRoute, Host, TrafficRedirect};
 use serde_json::Value;
 
 use super::Draft;
@@ -15,32 +16,30 @@ use crate::config::{Capture, IpFamily};
 pub(super) struct Captured {
     pub(super) egress: Vec<EgressRoute>,
     pub(super) host_aliases: Vec<Value>,
+    pub(super) redirect: Option<TrafficRedirect>,
 }
 
 impl Draft<'_> {
     pub(super) fn capture(&mut self, egress: Vec<EgressRoute>) -> Captured {
-        let wish = self.wishes.capture.as_ref();
-        let (capture, path) = match wish {
-            Some(wish) => (wish.value, wish.path.as_str()),
-            None => (self.config.capture, "the injector's configuration: capture"),
-        };
+        let (capture, path) = self.wishes.capture(self.config);
+        if capture != Capture::Redirect {
+            self.warn_of_idle_traffic_wishes(capture);
+        }
         match capture {
             Capture::Hosts => self.capture_hosts(egress),
-            Capture::Redirect => {
-                let reason = "is not available yet; use hosts or none";
-                self.mistakes.add(path, Some(capture.label()), reason);
-                self.unaliased(egress)
-            }
-            Capture::None => self.unaliased(egress),
+            Capture::Redirect => Captured {
+                redirect: Some(self.redirect(&egress, path)),
+                ..unaliased(egress)
+            },
+            Capture::None => unaliased(egress),
         }
     }
 
-    /// The application dials 127.0.0.1, or wherever the route says that the proxy listens.
-    fn unaliased(&mut self, egress: Vec<EgressRoute>) -> Captured {
-        Captured {
-            egress,
-            host_aliases: Vec::new(),
-        }
+    fn warn_of_idle_traffic_wishes(&mut self, capture: Capture) {
+        let paths = self.wishes.traffic.paths();
+        self.warnings.extend(paths.map(|path| {
+            format!("{path} has no effect with capture {capture}; it belongs to capture redirect")
+        }));
     }
 
     fn capture_hosts(&mut self, mut egress: Vec<EgressRoute>) -> Captured {
@@ -61,18 +60,18 @@ impl Draft<'_> {
         let mut host_aliases = aliases(self.config.ip_family, names);
         host_aliases.retain(|alias| !self.pod.list("hostAliases").contains(alias));
         Captured {
-            egress,
             host_aliases,
+            ..unaliased(egress)
         }
     }
 
     fn may_be_aliased(&mut self, route: &EgressRoute, address: IpAddr, path: &str) -> bool {
         let against = match &route.host {
-            Host::Wildcard(_) => {
-                Some("is a wildcard, which no alias can stand for; list each host")
-            }
+            Host::Wildcard(_) => Some(
+                "is a wildcard, which no alias can stand for; list each host, or use capture redirect",
+            ),
             Host::Ip(_) => Some(
-                "is an address, which no alias can stand for; give the host's name and this as its `address`, or use capture none",
+                "is an address, which no alias can stand for; give the host's name and this as its `address`, or use capture redirect",
             ),
             Host::Name(name) if name == "localhost" => {
                 Some("is the pod itself; name the external host")
@@ -99,16 +98,31 @@ impl Draft<'_> {
 
     /// Whether the pod leads a name anywhere but to this address.
     fn has_alias(&self, name: &str, address: IpAddr) -> bool {
+        let elsewhere = |alias: &IpAddr| *alias != address;
+        self.aliases_of(name).iter().any(elsewhere)
+    }
+
+    /// Returns where the pod's own aliases lead a name; nowhere (`::`) where that is no address.
+    pub(super) fn aliases_of(&self, name: &str) -> Vec<IpAddr> {
         let aliases = self.pod.list("hostAliases").iter();
-        let mut elsewhere = aliases.filter(|alias| {
-            let ip = alias.get("ip").and_then(Value::as_str);
-            ip.and_then(|ip| ip.parse().ok()) != Some(address)
-        });
-        elsewhere.any(|alias| {
+        let named = aliases.filter(|alias| {
             let names = alias.get("hostnames").and_then(Value::as_array);
             let mut names = names.into_iter().flatten().filter_map(Value::as_str);
             names.any(|other| other.eq_ignore_ascii_case(name))
-        })
+        });
+        let address = |alias: &Value| alias.get("ip")?.as_str()?.parse().ok();
+        named
+            .map(|alias| address(alias).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
+            .collect()
+    }
+}
+
+/// The application dials 127.0.0.1, wherever the route says that the proxy listens, or what it likes.
+const fn unaliased(egress: Vec<EgressRoute>) -> Captured {
+    Captured {
+        egress,
+        host_aliases: Vec::new(),
+        redirect: None,
     }
 }
 

@@ -6,13 +6,11 @@ use k8s_openapi::api::core::v1::{
     Probe, SeccompProfile, SecurityContext, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mtls_proxy::config::ADMIN_PORT;
 use serde_json::Value;
 
 use super::volumes::CONFIG_DIRECTORY;
 use super::{CONTAINER, Draft, Placement};
-
-/// The port of `/livez`, `/readyz` and `/metrics`.
-pub(super) const ADMIN_PORT: u16 = 15020;
 
 impl Draft<'_> {
     pub(super) fn container(&mut self, placement: Placement, mounts: Vec<Value>) -> Value {
@@ -88,7 +86,7 @@ fn wait_until_ready() -> Lifecycle {
     }
 }
 
-fn security_context(user: Option<i64>) -> SecurityContext {
+pub(super) fn security_context(user: Option<i64>) -> SecurityContext {
     SecurityContext {
         run_as_user: user,
         run_as_group: user,

@@ -1,10 +1,13 @@
 //! The ports that the proxy binds in the pod's network: they must be free, and low ones must be
 //! allowed. In: routes and inbound ports. Out: whether the pod needs the sysctl for low ports.
 
-use mtls_proxy::config::{EgressRoute, InboundPort, Port};
+use std::net::IpAddr;
+
+use mtls_proxy::config::{ADMIN_PORT, INBOUND_PORT, InboundPort, OUTBOUND_PORT, Port};
 use serde_json::Value;
 
 use super::Draft;
+use super::capture::Captured;
 use crate::review::name_of;
 
 /// The sysctl below whose value a port needs a privilege. Kubernetes counts it among the safe ones,
@@ -12,39 +15,53 @@ use crate::review::name_of;
 pub(crate) const SYSCTL: &str = "net.ipv4.ip_unprivileged_port_start";
 
 /// Bound by the proxy for itself: control, outbound and inbound redirect, admin.
-const RESERVED: [u16; 4] = [15000, 15001, 15006, super::container::ADMIN_PORT];
+const RESERVED: [u16; 4] = [15000, OUTBOUND_PORT, INBOUND_PORT, ADMIN_PORT];
 
 impl Draft<'_> {
-    pub(super) fn ports(&mut self, egress: &[EgressRoute], inbound: &[InboundPort]) -> bool {
-        for (index, route) in egress.iter().enumerate() {
+    pub(super) fn ports(&mut self, captured: &Captured, inbound: &[InboundPort]) -> bool {
+        // What the kernel redirects needs no listener, unless one is asked for.
+        let redirected = captured.redirect.is_some();
+        let binds = |listen: &[IpAddr]| !redirected || !listen.is_empty();
+        let bound = |port: &&InboundPort| binds(&port.listen);
+        let mut low = Vec::new();
+        for (index, route) in captured.egress.iter().enumerate() {
+            if !binds(&route.listen) {
+                continue;
+            }
             let path = format!("{}[{index}].port", self.wishes.egress.path);
             self.refuse_a_taken_port(route.port, &path);
-            if inbound.iter().any(|inbound| inbound.port == route.port) {
+            let mut inbound = inbound.iter().filter(bound);
+            if inbound.any(|inbound| inbound.port == route.port) {
                 let reason = "is listened on for inbound as well";
                 self.mistakes
                     .add(&path, Some(&route.port.to_string()), reason);
             }
+            low.push(route.port);
         }
         for (index, port) in inbound.iter().enumerate() {
             let path = format!("{}[{index}].port", self.wishes.inbound.path);
-            self.refuse_a_taken_port(port.port, &path);
+            if bound(&port) {
+                self.refuse_a_taken_port(port.port, &path);
+                low.push(port.port);
+            } else {
+                self.refuse_a_reserved_port(port.port, &path);
+            }
         }
-        let egress = egress.iter().map(|route| route.port);
-        let lowest = egress.chain(inbound.iter().map(|port| port.port)).min();
-        lowest
-            .filter(|port| port.get() < 1024)
-            .is_some_and(|port| self.needs_sysctl(port))
+        low.retain(|port| port.get() < 1024);
+        let lowest = low.into_iter().min();
+        lowest.is_some_and(|port| self.needs_sysctl(port))
+    }
+
+    fn refuse_a_reserved_port(&mut self, port: Port, path: &str) {
+        if RESERVED.contains(&port.get()) {
+            let reason = "is a port that the proxy needs for itself";
+            self.mistakes.add(path, Some(&port.to_string()), reason);
+        }
     }
 
     fn refuse_a_taken_port(&mut self, port: Port, path: &str) {
         let shown = port.to_string();
-        if RESERVED.contains(&port.get()) {
-            self.mistakes.add(
-                path,
-                Some(&shown),
-                "is a port that the proxy needs for itself",
-            );
-        }
+        self.refuse_a_reserved_port(port, path);
         let owner = self
             .pod
             .all_containers()

@@ -1,11 +1,15 @@
 //! The `status` annotation: what an injector added, so that a second run knows it, and `check` can
 //! tell whether it is still current. In: what is added. Out: one line of JSON, and back.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use super::{CONTAINER, Placement, VERSION};
+use aws_lc_rs::digest::{SHA256, digest};
+use mtls_proxy::config as proxy;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::redirect::rules;
+use super::{CONTAINER, MovedProbe, Placement, Sidecar, VERSION};
 use crate::review::{Pod, name_of};
 
 /// What an injector added to a pod.
@@ -28,36 +32,63 @@ pub struct Status {
     /// Addresses of host aliases.
     #[serde(default)]
     pub host_aliases: Vec<String>,
+    /// Tells apart what the kernel redirects; the rules are loaded when the pod starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_rules: Option<String>,
+    /// The probes that were moved, as the user wrote them: by container and key the field that said
+    /// how to ask, such as `{"app": {"livenessProbe": {"tcpSocket": {"port": 8080}}}}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub probes: Originals,
+}
+
+/// By container and probe, what asked the application.
+pub type Originals = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
+
+fn originals(moved: &[MovedProbe]) -> Originals {
+    let mut originals = Originals::new();
+    for probe in moved {
+        let handler = Map::from_iter([(probe.field.to_owned(), probe.handler.clone())]);
+        let container = originals.entry(probe.container.clone()).or_default();
+        container.insert(probe.place.key.to_owned(), handler);
+    }
+    originals
 }
 
 impl Status {
-    /// Describes what is added; `rest` is whatever else should make a difference.
-    pub(super) fn of(
-        placement: Placement,
-        volumes: &[Value],
-        host_aliases: &[Value],
-        rest: &impl Serialize,
-    ) -> Self {
-        let hashed = serde_json::to_vec(&(volumes, host_aliases, rest))
-            .expect("what is added is made of JSON values");
-        let container = vec![CONTAINER.to_owned()];
-        let (containers, init_containers) = match placement {
-            Placement::Native => (Vec::new(), container),
-            Placement::Classic | Placement::ClassicHolding => (container, Vec::new()),
+    /// Describes what is added, for the proxy's configuration.
+    pub(super) fn of(sidecar: &Sidecar, config: &proxy::Config) -> Self {
+        let rest = (config, &sidecar.container);
+        let hashed = match &sidecar.init_container {
+            None => serde_json::to_vec(&(&sidecar.volumes, &sidecar.host_aliases, rest)),
+            Some(init) => {
+                serde_json::to_vec(&(&sidecar.volumes, &sidecar.host_aliases, rest, init))
+            }
         };
-        let addresses = host_aliases
+        let hashed = hashed.expect("what is added is made of JSON values");
+        let proxy = vec![CONTAINER.to_owned()];
+        let (containers, native) = match sidecar.placement {
+            Placement::Native => (Vec::new(), proxy),
+            Placement::Classic | Placement::ClassicHolding => (proxy, Vec::new()),
+        };
+        let init = sidecar.init_container.as_ref();
+        let init = init.map(|container| name_of(container).to_owned());
+        let addresses = sidecar
+            .host_aliases
             .iter()
             .filter_map(|alias| alias.get("ip")?.as_str());
         Self {
             version: VERSION.to_owned(),
             config_hash: hexadecimal(digest(&SHA256, &hashed).as_ref()),
             containers,
-            init_containers,
-            volumes: volumes
+            init_containers: init.into_iter().chain(native).collect(),
+            volumes: sidecar
+                .volumes
                 .iter()
                 .map(|volume| name_of(volume).to_owned())
                 .collect(),
             host_aliases: addresses.map(str::to_owned).collect(),
+            kernel_rules: rules(config).map(|rules| short_hash(&rules)),
+            probes: originals(&sidecar.probes),
         }
     }
 

@@ -17,6 +17,9 @@ use crate::review::name_of;
 /// Where the proxy finds its configuration.
 pub(super) const CONFIG_DIRECTORY: &str = "/etc/mtls-proxy";
 
+/// The volume with the proxy's configuration.
+pub(super) const CONFIG_VOLUME: &str = "mtls-proxy-config";
+
 /// Where the Secrets of single routes are mounted.
 pub(super) const SECRETS_DIRECTORY: &str = "/etc/mtls-injector/secrets";
 
@@ -53,9 +56,7 @@ impl Draft<'_> {
         let mut volumes = Volumes::default();
         let wishes = self.wishes;
         self.add(&mut volumes, config_volume(), "volume mtls-proxy-config");
-        volumes
-            .mounts
-            .push(mount("mtls-proxy-config", CONFIG_DIRECTORY));
+        volumes.mounts.push(mount(CONFIG_VOLUME, CONFIG_DIRECTORY));
         if let Some(secret) = &wishes.secret {
             self.refuse_a_reserved_place(&secret.value.path, &secret.path);
             let path = format!("{} at {}", secret.path, secret.value.path);
@@ -169,7 +170,7 @@ fn config_volume() -> Value {
         ..DownwardAPIVolumeFile::default()
     };
     json(Volume {
-        name: "mtls-proxy-config".to_owned(),
+        name: CONFIG_VOLUME.to_owned(),
         downward_api: Some(DownwardAPIVolumeSource {
             items: Some(vec![file]),
             default_mode: None,

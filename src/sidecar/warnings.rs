@@ -13,7 +13,10 @@ use crate::review::name_of;
 impl Draft<'_> {
     pub(super) fn warn(&mut self, config: &proxy::Config, volumes: &Volumes) {
         self.warn_of_idleness(config);
-        self.warn_of_plaintext(config);
+        match &config.redirect {
+            Some(redirect) => self.warn_of_ways_around(&redirect.outbound, config),
+            None => self.warn_of_plaintext(config),
+        }
         self.warn_of_unverified(config);
         self.warn_of_missing_files(config, volumes);
         self.warn_of_unreadable(volumes);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shop::{HOME, Shop, asking, certificates, injected};
+use crate::shop::{HOME, Shop, asking, certificates, injected, through_the_webhook};
 
 const WEBHOOK: &str = "MutatingWebhookConfiguration mtls-injector";
 
@@ -65,6 +65,48 @@ async fn a_pod_with_another_version_or_configuration_is_stale() {
         problem(&other).contains("differs from what it would get today"),
         "{other}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirected_pod_whose_ports_changed_needs_a_new_one() {
+    let shop = Shop::open().await;
+    let annotated = |name: &str, inbound: &str| {
+        let mut pod = asking("shop", name);
+        let annotations = &mut pod["metadata"]["annotations"];
+        annotations["mtls-injector.io/capture"] = "redirect".into();
+        annotations["mtls-injector.io/inbound"] = inbound.into();
+        pod
+    };
+    shop.add(through_the_webhook(&[], annotated("web", "8443:8080")));
+    let mut changed = through_the_webhook(&[], annotated("changed", "8443:8080"));
+    changed["metadata"]["annotations"]["mtls-injector.io/inbound"] = "8443:8081".into();
+    shop.add(changed);
+    let said = shop.check(&["pod/web", "pod/changed", "-n", "shop"]).await;
+    let web = said.about("Pod shop/web");
+    assert_eq!(
+        (&web["verdict"], &web["capture"]),
+        (&"current".into(), &"redirect".into())
+    );
+    let changed = said.about("Pod shop/changed");
+    assert_eq!(changed["verdict"], "stale");
+    assert_eq!(
+        problem(&changed),
+        "what it was injected with differs from what it would get today; the kernel redirects what it was told when the pod started, and other ports or addresses would differ; restart its workload (kubectl rollout restart)"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_forbids_redirection_is_told_before_the_next_pod() {
+    let shop = Shop::open().await;
+    let mut pod = asking("shop", "web");
+    pod["metadata"]["annotations"]["mtls-injector.io/capture"] = "redirect".into();
+    shop.add(through_the_webhook(&[], pod));
+    shop.label("shop", "pod-security.kubernetes.io/enforce", "restricted");
+    let said = shop.check(&["pod/web", "-n", "shop"]).await;
+    let web = said.about("Pod shop/web");
+    assert_eq!(web["verdict"], "deny");
+    let expected = "pod-security.kubernetes.io/enforce=restricted; use capture hosts";
+    assert!(problem(&web).contains(expected), "{web}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,13 @@ impl Shop {
         self.create("namespaces", "", namespace);
     }
 
+    pub(crate) fn label(&self, namespace: &str, key: &str, value: &str) {
+        let namespace = Key::new("namespaces", "", namespace);
+        self.server.store.edit(&namespace, "kubectl", |object| {
+            object["metadata"]["labels"][key] = value.into();
+        });
+    }
+
     pub(crate) fn create(&self, plural: &str, namespace: &str, object: Value) {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
         let key = Key::new(plural, namespace, &name);
@@ -126,16 +133,21 @@ pub(crate) fn asking(namespace: &str, name: &str) -> Value {
 
 /// The same pod after the webhook.
 pub(crate) fn injected(namespace: &str, name: &str) -> Value {
-    injected_beside(&[], namespace, name)
+    through_the_webhook(&[], asking(namespace, name))
 }
 
 /// The same pod after the webhook of a cluster with these resources of Istio.
 pub(crate) fn injected_beside(resources: &[Value], namespace: &str, name: &str) -> Value {
-    let mut pod = asking(namespace, name);
+    through_the_webhook(resources, asking(namespace, name))
+}
+
+/// A pod after the webhook of a cluster with these resources of Istio.
+pub(crate) fn through_the_webhook(resources: &[Value], mut pod: Value) -> Value {
     let config = Config::parse(SETTINGS).unwrap();
     let resources = Arc::new(Resources::read(resources, ""));
-    let outcome = inject_pod(&config, &NoDefaults(resources), namespace, &pod);
-    assert!(!outcome.patch.0.is_empty());
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap().to_owned();
+    let outcome = inject_pod(&config, &NoDefaults(resources), &namespace, &pod);
+    assert!(!outcome.patch.0.is_empty(), "{}", outcome.decision);
     json_patch::patch(&mut pod, &outcome.patch).unwrap();
     pod
 }

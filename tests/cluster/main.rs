@@ -21,3 +21,4 @@ mod pods;
 mod program;
 mod replica;
 mod secrets;
+mod told;

@@ -215,6 +215,41 @@ async fn it_issues_its_certificate_and_answers_with_the_namespaces_defaults() {
 }
 
 #[tokio::test]
+async fn it_knows_by_a_namespaces_label_that_redirection_is_forbidden() {
+    let server = installed().await;
+    let program = Program::start(&server);
+    program.admin_says("/readyz", StatusCode::OK).await;
+    let redirect = json!({
+        "mtls-injector.io/capture": "redirect",
+        "mtls-injector.io/egress": "external.system.com",
+        "mtls-injector.io/secret": "external-system-mtls-data",
+    });
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline"});
+    let object = json!({"apiVersion": "v1", "kind": "Namespace",
+                        "metadata": {"name": "shop", "labels": labels}});
+    let key = Key::new("namespaces", "", "shop");
+    server.store.create(&key, object, "kubectl").unwrap();
+    // Whether or not its watch has told of the namespace by now.
+    let denied = mutate(&program, &server.store, &review(&redirect, false)).await;
+    let message = denied["response"]["status"]["message"].to_string();
+    assert!(message.contains("enforce=baseline"), "{denied}");
+    server.store.edit(&key, "kubectl", |object| {
+        object["metadata"]["labels"] = json!({});
+    });
+    let allowed = async {
+        loop {
+            let answer = mutate(&program, &server.store, &review(&redirect, false)).await;
+            if patch(&answer).contains("mtls-init") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, allowed)
+        .await
+        .expect("the watch tells that the label is gone");
+}
+
+#[tokio::test]
 async fn a_denial_is_told_to_the_owner_and_a_dry_run_to_nobody() {
     let server = installed().await;
     namespace(&server.store, &json!({}));

@@ -42,6 +42,9 @@ fn valid(key: Key) -> &'static str {
         Key::UserVolume => r#"{"v":{"configMap":{"name":"c"}}}"#,
         Key::UserVolumeMount => r#"[{"name":"data","mountPath":"/data","readonly":true}]"#,
         Key::Capture => "none",
+        Key::IncludeInboundPorts | Key::IncludeOutboundPorts => "9090, 9091",
+        Key::ExcludeInboundPorts | Key::ExcludeOutboundPorts => "2222",
+        Key::IncludeOutboundIpRanges | Key::ExcludeOutboundIpRanges => "10.0.0.0/8,fd00::1",
         Key::ProxyImage => "registry.example.com/proxy@sha256:0123",
         Key::ProxyCpu | Key::ProxyCpuLimit => "100m",
         Key::ProxyMemory | Key::ProxyMemoryLimit => "32Mi",
@@ -76,6 +79,9 @@ fn outcome(key: &str, value: &str) -> String {
     }
     annotations
         .retain(|(other, _)| !(*other == "mtls-injector.io/inject" && key.ends_with("/inject")));
+    if key.ends_with("Ports") || key.ends_with("IPRanges") {
+        annotations.push(("mtls-injector.io/capture", "redirect"));
+    }
     annotations.push((key, value));
     let mut pod = pod_with(&annotations);
     pod["spec"]["volumes"] = serde_json::json!([{"name": "data", "emptyDir": {}}]);

@@ -1,6 +1,6 @@
 //! How traffic reaches the proxy: aliases, ports, and what stands against them.
 
-use mtls_injector::config::{Capture, Config, IpFamily};
+use mtls_injector::config::{Config, IpFamily};
 use serde_json::json;
 
 use crate::pods::{
@@ -87,11 +87,11 @@ fn hosts_that_no_alias_can_stand_for_are_denied_with_the_way_out() {
     };
     check(
         "*.example.com",
-        "is a wildcard, which no alias can stand for; list each host",
+        "is a wildcard, which no alias can stand for; list each host, or use capture redirect",
     );
     check(
         "10.1.2.3",
-        "is an address, which no alias can stand for; give the host's name and this as its `address`, or use capture none",
+        "is an address, which no alias can stand for; give the host's name and this as its `address`, or use capture redirect",
     );
     check(
         "a_b.example.com",
@@ -113,28 +113,6 @@ fn a_listen_address_is_not_for_capture_by_hosts() {
         ]),
         [
             "mtls-injector.io/egress[0].listen: is chosen by capture hosts; leave it out, or use capture none"
-        ]
-    );
-}
-
-#[test]
-fn redirect_is_understood_and_denied_for_now() {
-    assert_eq!(
-        denied(&[
-            (SECRET, "certs"),
-            (EGRESS, "a.example.com"),
-            ("mtls-injector.io/capture", "redirect")
-        ]),
-        [r#"mtls-injector.io/capture: "redirect" is not available yet; use hosts or none"#]
-    );
-    let config = Config {
-        capture: Capture::Redirect,
-        ..Config::default()
-    };
-    assert_eq!(
-        denial(&config, &pod_with(&[("mtls-injector.io/inject", "true")])),
-        [
-            r#"the injector's configuration: capture: "redirect" is not available yet; use hosts or none"#
         ]
     );
 }

@@ -29,6 +29,24 @@ impl Namespaces for Defaults {
     }
 }
 
+/// A cluster in which every namespace bears these labels and no annotations.
+pub(crate) struct Labelled(pub(crate) Vec<(&'static str, &'static str)>);
+
+impl Namespaces for Labelled {
+    fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
+        Some(Map::new())
+    }
+
+    fn labels(&self, _namespace: &str) -> Option<Map<String, Value>> {
+        let labels = self.0.iter();
+        Some(
+            labels
+                .map(|(key, value)| ((*key).to_owned(), (*value).into()))
+                .collect(),
+        )
+    }
+}
+
 /// A pod with one container and these annotations.
 pub(crate) fn pod_with(annotations: &[(&str, &str)]) -> Value {
     let annotations: Map<String, Value> = annotations
@@ -65,6 +83,7 @@ pub(crate) fn applied(config: &Config, pod: &Value) -> Value {
     patched
 }
 
+pub(crate) const REDIRECT: (&str, &str) = ("mtls-injector.io/capture", "redirect");
 pub(crate) const EGRESS: &str = "mtls-injector.io/egress";
 pub(crate) const INBOUND: &str = "mtls-injector.io/inbound";
 pub(crate) const SECRET: &str = "mtls-injector.io/secret";

@@ -1,8 +1,13 @@
 //! What holds for every pod and every byte.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mtls_injector::admit::{admit, inject_pod};
 use mtls_injector::config::{Config, NativeSidecars};
 use mtls_injector::decision::{Decision, SkipReason};
+use mtls_injector::patch;
+use mtls_injector::review::Pod;
+use mtls_injector::sidecar::Status;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -61,6 +66,13 @@ proptest! {
         let admission = admit(&Config::default(), &Offline, &bytes).unwrap();
         let reply: Value = serde_json::from_slice(&admission.reply).unwrap();
         prop_assert_eq!(&reply["response"]["uid"], &review["request"]["uid"]);
+        let patch = reply["response"]["patch"].as_str().unwrap_or_default();
+        let patch = STANDARD.decode(patch).unwrap();
+        if !patch.is_empty() {
+            let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+            let fits = json_patch::patch(&mut review["request"]["object"], &patch);
+            prop_assert!(fits.is_ok(), "{:?}", fits);
+        }
     }
 
     #[test]
@@ -91,18 +103,54 @@ proptest! {
         let mut patched = pod.clone();
         json_patch::patch(&mut patched, &outcome.patch).unwrap();
         for list in ["containers", "initContainers", "volumes", "hostAliases"] {
-            let texts = |pod: &Value| -> Vec<String> {
-                let items = pod["spec"][list].as_array().cloned().unwrap_or_default();
-                items.iter().map(ToString::to_string).collect()
-            };
-            let (before, after) = (texts(&pod), texts(&patched));
+            let (before, after) = (texts(&pod, list), texts(&patched, list));
             let kept: Vec<_> = after.into_iter().filter(|item| before.contains(item)).collect();
             prop_assert_eq!(before, kept, "{}", list);
         }
-        let again = inject_pod(&config, &Offline, "shop", &patched);
-        prop_assert_eq!(again.decision, Decision::Skip(SkipReason::AlreadyInjected));
-        prop_assert!(again.patch.0.is_empty());
+        nothing_is_left_to_do(&config, &patched)?;
     }
+
+    #[test]
+    fn redirection_changes_how_probes_ask_and_the_removal_restores_every_byte(
+        pod in probed_pod(),
+        native in any::<bool>(),
+    ) {
+        let config = config(native);
+        let outcome = inject_pod(&config, &Offline, "shop", &pod);
+        prop_assert_eq!(&outcome.decision, &Decision::Inject, "{}", outcome.decision);
+        let mut patched = pod.clone();
+        json_patch::patch(&mut patched, &outcome.patch).unwrap();
+        nothing_is_left_to_do(&config, &patched)?;
+        let theirs = |text: &String| !text.contains(r#""name":"mtls-proxy""#);
+        let unprobed = |pod: &Value| -> Vec<String> {
+            let mut pod = pod.clone();
+            for container in pod["spec"]["containers"].as_array_mut().unwrap() {
+                container.as_object_mut().unwrap().retain(|key, _| !key.ends_with("Probe"));
+            }
+            texts(&pod, "containers").into_iter().filter(theirs).collect()
+        };
+        prop_assert_eq!(unprobed(&pod), unprobed(&patched));
+        let status = patched["metadata"]["annotations"]["mtls-injector.io/status"].as_str();
+        let status = Status::parse(status.unwrap()).unwrap();
+        let removal = patch::removal(Pod::new(&patched), &status);
+        json_patch::patch(&mut patched, &removal).unwrap();
+        for list in ["containers", "initContainers", "volumes", "hostAliases"] {
+            prop_assert_eq!(texts(&pod, list), texts(&patched, list), "{}", list);
+        }
+    }
+}
+
+/// The items of a list, byte for byte.
+fn texts(pod: &Value, list: &str) -> Vec<String> {
+    let items = pod["spec"][list].as_array().cloned().unwrap_or_default();
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn nothing_is_left_to_do(config: &Config, patched: &Value) -> Result<(), TestCaseError> {
+    let again = inject_pod(config, &Offline, "shop", patched);
+    prop_assert_eq!(again.decision, Decision::Skip(SkipReason::AlreadyInjected));
+    prop_assert!(again.patch.0.is_empty());
+    Ok(())
 }
 
 const KEYS: &[&str] = &[
@@ -113,6 +161,9 @@ const KEYS: &[&str] = &[
     "mtls-injector.io/userVolume",
     "mtls-injector.io/userVolumeMount",
     "mtls-injector.io/capture",
+    "mtls-injector.io/includeInboundPorts",
+    "mtls-injector.io/excludeOutboundIPRanges",
+    "traffic.sidecar.istio.io/includeOutboundPorts",
     "mtls-injector.io/proxyImage",
     "mtls-injector.io/proxyCPU",
     "mtls-injector.io/proxyMemoryLimit",
@@ -201,6 +252,60 @@ fn pod() -> impl Strategy<Value = Value> {
             })
         },
     )
+}
+
+/// A pod that asks for capture by the kernel, whose containers are probed in every way.
+fn probed_pod() -> impl Strategy<Value = Value> {
+    let port = || prop::sample::select(&[8080, 8443, 9090, 9999][..]);
+    let handler = prop_oneof![
+        (port(), "[/a-z ?]{0,6}")
+            .prop_map(|(port, path)| ("httpGet", json!({"path": path, "port": port}))),
+        (port(), json_value())
+            .prop_map(|(port, x)| ("httpGet", json!({"scheme": "HTTPS", "x": x, "port": port}))),
+        Just(("httpGet", json!({"port": "web", "httpHeaders": []}))),
+        port().prop_map(|port| ("tcpSocket", json!({"port": port}))),
+        port().prop_map(|port| ("grpc", json!({"service": "s", "port": port}))),
+        Just(("exec", json!({"command": []}))),
+    ];
+    let probe =
+        (handler, json_value(), any::<bool>()).prop_map(|((field, handler), extra, first)| {
+            let entries = [
+                (field, handler),
+                ("periodSeconds", 9.into()),
+                ("extra", extra),
+            ];
+            let named = entries.map(|(key, value)| (key.to_owned(), value));
+            let mut fields: Vec<_> = named.into();
+            if !first {
+                fields.rotate_left(1);
+            }
+            Value::Object(fields.into_iter().collect())
+        });
+    let keys = prop::sample::select(&["livenessProbe", "readinessProbe", "startupProbe"][..]);
+    let probes = prop::collection::vec((keys, probe), 0..4);
+    let containers = prop::collection::vec((probes, json_value()), 1..4).prop_map(|all| {
+        let numbered = all.into_iter().enumerate();
+        let containers = numbered.map(|(index, (probes, extra))| {
+            let mut container = json!({"name": format!("c{index}"), "extra": extra});
+            container["ports"] = json!([{"name": "web", "containerPort": 8080}]);
+            for (key, probe) in probes {
+                container[key] = probe;
+            }
+            container
+        });
+        containers.collect::<Vec<_>>()
+    });
+    (containers, any::<bool>()).prop_map(|(containers, all)| {
+        json!({
+            "metadata": {"annotations": {
+                "mtls-injector.io/capture": "redirect",
+                "mtls-injector.io/inbound": "8443:8080",
+                "mtls-injector.io/secret": "certs",
+                "mtls-injector.io/includeInboundPorts": if all { "*" } else { "9090" },
+            }},
+            "spec": {"containers": containers, "initContainers": [{"name": "first"}]},
+        })
+    })
 }
 
 /// Every place in a value.

@@ -1,5 +1,6 @@
 //! The reviews that a real API server sent, answered: as they came and with mutual TLS asked for,
-//! natively and classically, with and without capture. The answer and the patched pod are goldens.
+//! natively and classically, with and without capture; some with capture by the kernel. The answer and
+//! the patched pod are goldens.
 
 use std::fs;
 use std::path::Path;
@@ -61,6 +62,26 @@ pub(crate) fn with_egress(mut review: Value) -> Value {
     review
 }
 
+/// The review with capture by the kernel asked for, and with ways in to the ports that the recorded
+/// pods probe.
+fn with_redirect(review: Value) -> Value {
+    let mut review = with_egress(review);
+    let annotations = &mut review["request"]["object"]["metadata"]["annotations"];
+    annotations["mtls-injector.io/capture"] = "redirect".into();
+    annotations["mtls-injector.io/secret"] = "certs:/certs".into();
+    annotations["mtls-injector.io/inbound"] = "8444:8080,9000:9000,9090:9090".into();
+    annotations["traffic.sidecar.istio.io/includeInboundPorts"] = "8443,9001".into();
+    review
+}
+
+/// The recorded pods that differ in what redirection makes of them.
+const REDIRECTED: [&str; 4] = [
+    "deployment-article",
+    "init-containers",
+    "multi-container-probes",
+    "statefulset",
+];
+
 fn settings(native_sidecars: NativeSidecars, capture: Capture) -> Config {
     Config {
         native_sidecars,
@@ -76,7 +97,8 @@ fn every_recorded_review_has_its_golden_answer_and_pod() {
     let mut goldens = Goldens::below("reviews");
     for (name, review) in recorded() {
         let egress = with_egress(review.clone());
-        let variants = [
+        let redirect = with_redirect(review.clone());
+        let mut variants = vec![
             ("recorded-native", &review, settings(on, hosts)),
             ("recorded-classic", &review, settings(off, hosts)),
             ("egress-native-hosts", &egress, settings(on, hosts)),
@@ -84,6 +106,10 @@ fn every_recorded_review_has_its_golden_answer_and_pod() {
             ("egress-classic-hosts", &egress, settings(off, hosts)),
             ("egress-classic-none", &egress, settings(off, none)),
         ];
+        if REDIRECTED.contains(&name.as_str()) {
+            variants.push(("redirect-native", &redirect, settings(on, hosts)));
+            variants.push(("redirect-classic", &redirect, settings(off, hosts)));
+        }
         for (variant, review, config) in variants {
             let (answer, pod) = answered(&config, review);
             goldens.add(&format!("{name}/{variant}.answer.json"), pretty(&answer));

@@ -55,7 +55,7 @@ fn keys_of_istio_that_mean_nothing_here_are_warned_of() {
             (SECRET, "certs"),
             (EGRESS, "a.example.com"),
             ("sidecar.istio.io/statsInclusionPrefixes", "x"),
-            ("traffic.sidecar.istio.io/excludeOutboundPorts", "1"),
+            ("traffic.sidecar.istio.io/excludeInterfaces", "eth1"),
             (
                 "proxy.istio.io/config",
                 "{concurrency: 2, holdApplicationUntilProxyStarts: true}"
@@ -64,7 +64,7 @@ fn keys_of_istio_that_mean_nothing_here_are_warned_of() {
         [
             "proxy.istio.io/config.concurrency is not supported and has no effect",
             "sidecar.istio.io/statsInclusionPrefixes is not supported and has no effect",
-            "traffic.sidecar.istio.io/excludeOutboundPorts is not supported and has no effect",
+            "traffic.sidecar.istio.io/excludeInterfaces is not supported and has no effect",
         ]
     );
 }

@@ -204,6 +204,7 @@ fn every_mistake_is_named_with_its_place_and_nothing_is_written() {
         "error: inject/wrong.yaml: document 4: is not a Kubernetes object",
         "error: inject/wrong.yaml: document 5: CronJob shop/report (spec.jobTemplate.spec.template): \
          mtls-injector.io/egress[0]: ",
+        "error: inject/wrong.yaml: document 6: Pod default/bare: spec: is missing",
     ];
     let errors: Vec<_> = said
         .stderr
@@ -223,4 +224,53 @@ fn every_mistake_is_named_with_its_place_and_nothing_is_written() {
         "{}",
         said.stderr
     );
+}
+
+/// A pod that asks for capture by the kernel, and what stands beside it.
+fn redirecting(beside: &str, annotations: &str) -> String {
+    format!(
+        "{beside}---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: app\n  namespace: shop\n  annotations:\n    \
+         mtls-injector.io/capture: redirect\n    mtls-injector.io/secret: certs\n    {annotations}\nspec:\n  \
+         containers:\n  - name: app\n    image: app:1\n    ports: [{{containerPort: 8080}}]\n"
+    )
+}
+
+#[test]
+fn a_namespace_among_the_manifests_says_whether_the_kernel_may_redirect() {
+    let namespace = |level: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels: {{pod-security.kubernetes.io/enforce: {level}}}\n"
+        )
+    };
+    let egress = "mtls-injector.io/egress: external.system.com";
+    let said = inject(&["-f", "-"], &redirecting(&namespace("baseline"), egress));
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    let expected = "error: stdin: document 2: Pod shop/app: mtls-injector.io/capture: \"redirect\" needs the capability NET_ADMIN, which namespace \"shop\" forbids by its label pod-security.kubernetes.io/enforce=baseline; use capture hosts, or label the namespace privileged\n";
+    assert_eq!(said.stderr, expected);
+    let text = injected(&redirecting(&namespace("privileged"), egress));
+    let pod = parsed(&text).pop().unwrap();
+    assert_eq!(pod["spec"]["initContainers"][0]["name"], "mtls-init");
+    assert_eq!(injected(&text), text, "a second run changes nothing");
+}
+
+#[test]
+fn a_policy_of_istio_decides_over_redirected_ports() {
+    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\nspec: {mtls: {mode: STRICT}}\n---\n\
+                  apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    let inbound = "mtls-injector.io/inbound: '[{port: 8080, targetPort: 8080, mode: PERMISSIVE}]'";
+    let pod = parsed(&injected(&redirecting(strict, inbound)))
+        .pop()
+        .unwrap();
+    let config = &pod["metadata"]["annotations"]["mtls-injector.io/proxy-config"];
+    let config = mtls_proxy::config::Config::parse(config.as_str().unwrap()).unwrap();
+    assert_eq!(
+        config.inbound[0].mode,
+        mtls_proxy::config::InboundMode::Strict
+    );
+    assert!(config.redirect.is_some());
+    // Redirected or not, a port without an entry asks nobody for a certificate.
+    let all = "traffic.sidecar.istio.io/includeInboundPorts: '*'";
+    let said = inject(&["-f", "-"], &redirecting(strict, all));
+    let expected = "asks for STRICT, but port 8080 of the application is reached without the proxy";
+    assert!(said.stderr.contains(expected), "{}", said.stderr);
 }

@@ -133,6 +133,7 @@ fn each_flag_changes_its_own_field_alone() {
     check(&["--replicas=3"], &[(deployment, "/spec/replicas")]);
     let config = "ConfigMap mtls-injector-system/mtls-injector";
     check(&["--proxy-image", image], &[(config, "/data/config.yaml")]);
+    check(&["--init-image", image], &[(config, "/data/config.yaml")]);
     let webhook = "MutatingWebhookConfiguration /mtls-injector";
     let policy = [
         (webhook, "/webhooks/0/failurePolicy"),
@@ -159,12 +160,17 @@ fn check(flags: &[&str], fields: &[(&str, &str)]) {
 }
 
 #[test]
-fn the_proxy_image_reaches_the_configuration_file() {
+fn the_images_of_pods_reach_the_configuration_file() {
     let image = "registry.example.com/mtls-proxy:2";
-    let config = of_kind("ConfigMap", &install(&["--proxy-image", image]));
-    let text = config["data"]["config.yaml"].as_str().unwrap();
-    let settings: Value = serde_saphyr::from_str(text).unwrap();
-    assert_eq!(settings["proxyImage"], image);
+    for (flag, field) in [
+        ("--proxy-image", "proxyImage"),
+        ("--init-image", "initImage"),
+    ] {
+        let config = of_kind("ConfigMap", &install(&[flag, image]));
+        let text = config["data"]["config.yaml"].as_str().unwrap();
+        let settings: Value = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(settings[field], image);
+    }
 }
 
 #[test]

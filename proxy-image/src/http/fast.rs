@@ -11,19 +11,17 @@ mod answer;
 mod ask;
 pub(super) mod chunks;
 mod exchange;
-mod head;
+pub(crate) mod head;
 pub(crate) mod idle;
 mod patience;
 mod request;
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 
 use tokio::io::AsyncWriteExt;
 
-use super::Session;
-use super::{HEAD_TIMEOUT, LARGEST_HEAD};
+use super::{HEAD_TIMEOUT, Session};
 use crate::scratch;
 use crate::stream::Stream;
 use patience::Patience;
@@ -78,36 +76,50 @@ pub(super) async fn serve(mut stream: Stream, session: &Session) -> Option<Strea
 /// How long a client may take to accept the end.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Waits for a whole request.
+/// Waits for a whole request. `read` holds what has come of it, or came behind the one before.
 async fn next(stream: &mut Stream, read: &mut Vec<u8>, session: &Session) -> Next {
-    loop {
-        if !read.is_empty() {
-            match request::prepare(read, session) {
-                Prepared::Whole(request) => return Next::Request(request),
-                Prepared::Unusual => return Next::Unusual,
-                Prepared::Partial if read.len() >= LARGEST_HEAD => return Next::Unusual,
-                Prepared::Partial => {}
-            }
-        } else if session.ends() {
+    if read.is_empty() {
+        if session.ends() {
             return Next::End;
         }
-        match read_more(stream, read).await {
-            Ok(0) if read.is_empty() => return Next::End,
-            // Half a request: the general path knows what to say.
-            Ok(0) => return Next::Unusual,
-            Ok(_) => {}
+    } else if let Some(next) = look(None, read, session) {
+        return next;
+    }
+    loop {
+        // Nearly always a request comes in one piece and is read where it lies.
+        let arrived = poll_fn(|cx| {
+            scratch::read(cx, stream, |_, bytes| match bytes {
+                // Half a request: the general path knows what to say.
+                [] if !read.is_empty() => Some(Next::Unusual),
+                [] => Some(Next::End),
+                bytes => look(Some(bytes), read, session),
+            })
+        });
+        match arrived.await {
+            Ok(Some(next)) => return next,
+            Ok(None) => {}
             Err(_) => return Next::End,
         }
     }
 }
 
-/// Reads once, into a buffer that is made when there is something to put into it.
-async fn read_more(stream: &mut Stream, into: &mut Vec<u8>) -> io::Result<usize> {
-    poll_fn(|cx| {
-        scratch::read(cx, stream, |_, bytes| {
-            into.extend_from_slice(bytes);
-            bytes.len()
-        })
-    })
-    .await
+/// Looks for a request in what has come, first before and then now. What is no part of it is kept.
+fn look(now: Option<&[u8]>, before: &mut Vec<u8>, session: &Session) -> Option<Next> {
+    let (mut whole, now) = (std::mem::take(before), now.unwrap_or_default());
+    let bytes = if whole.is_empty() {
+        now
+    } else {
+        whole.extend_from_slice(now);
+        &whole
+    };
+    let (next, used) = match request::prepare(bytes, session) {
+        Prepared::Whole(request, used) => (Some(Next::Request(request)), used),
+        Prepared::Unusual => (Some(Next::Unusual), 0),
+        Prepared::Partial => (None, 0),
+    };
+    // A connection that waits owns no buffer.
+    if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+        *before = rest.to_vec();
+    }
+    next
 }

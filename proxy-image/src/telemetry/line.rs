@@ -4,53 +4,31 @@
 //! In: the fields of one line. Out: the same JSON object that the general way writes, in the buffer
 //! of standard output.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use serde::Serialize;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-
-use super::stdout;
+use super::json::Line;
+use super::{clock, stdout};
 
 /// Whether lines are JSON objects.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// A line about one request. Names have dots where the general way has them.
-#[derive(Debug, Serialize)]
+/// A line about one request.
+#[derive(Clone, Debug)]
 pub(crate) struct RequestLine<'r> {
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) direction: Option<&'r str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) route: Option<&'r str>,
-    #[serde(rename = "peer.address")]
-    pub(crate) peer_address: std::net::SocketAddr,
-    #[serde(rename = "peer.identity", skip_serializing_if = "Option::is_none")]
+    pub(crate) peer_address: SocketAddr,
     pub(crate) peer_identity: Option<&'r str>,
-    #[serde(rename = "http.method")]
     pub(crate) method: &'r str,
-    #[serde(rename = "http.path")]
     pub(crate) path: &'r str,
-    #[serde(rename = "http.status", skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
     pub(crate) complete: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<&'r str>,
-    #[serde(rename = "bytes.received")]
     pub(crate) received: u64,
-    #[serde(rename = "bytes.sent")]
     pub(crate) sent: u64,
-    pub(crate) duration_ms: f64,
-}
-
-/// What every event has around its own fields.
-#[derive(Serialize)]
-struct Event<'r> {
-    timestamp: &'r str,
-    level: &'static str,
-    message: &'static str,
-    #[serde(flatten)]
-    line: &'r RequestLine<'r>,
-    target: &'static str,
+    pub(crate) duration: Duration,
 }
 
 /// Says how lines look from now on.
@@ -72,21 +50,39 @@ impl RequestLine<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let mut timestamp = String::with_capacity(32);
-        // Fails only where the clock cannot be read; the line is worth having without it.
-        let _no_clock = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        let event = Event {
-            timestamp: &timestamp,
-            level: "INFO",
-            message: "request served",
-            line: self,
-            target: "mtls_proxy::access",
-        };
-        let _a_vector_takes_all = serde_json::to_writer(&mut *out, &event);
-        out.push(b'\n');
+        let mut line = Line(out);
+        line.piece(r#"{"timestamp":""#);
+        line.0.extend_from_slice(clock::now().as_bytes());
+        line.piece(r#"","level":"INFO","message":"request served""#);
+        line.optional(r#","direction":"#, self.direction);
+        line.optional(r#","route":"#, self.route);
+        line.address(r#","peer.address":"#, self.peer_address);
+        line.optional(r#","peer.identity":"#, self.peer_identity);
+        line.text(r#","http.method":"#, self.method);
+        line.text(r#","http.path":"#, self.path);
+        if let Some(status) = self.status {
+            line.number(r#","http.status":"#, status.into());
+        }
+        line.piece(if self.complete {
+            r#","complete":true"#
+        } else {
+            r#","complete":false"#
+        });
+        line.optional(r#","error":"#, self.error);
+        line.number(r#","bytes.received":"#, self.received);
+        line.number(r#","bytes.sent":"#, self.sent);
+        line.thousandths(r#","duration_ms":"#, self.microseconds());
+        line.piece(",\"target\":\"mtls_proxy::access\"}\n");
+    }
+
+    fn microseconds(&self) -> u64 {
+        let rounded = self.duration.saturating_add(Duration::from_nanos(500));
+        u64::try_from(rounded.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn write_through_tracing(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds fit for 285 years")]
+        let duration_ms = self.microseconds() as f64 / 1e3;
         tracing::info!(
             target: "mtls_proxy::access",
             direction = self.direction,
@@ -100,7 +96,7 @@ impl RequestLine<'_> {
             error = self.error,
             bytes.received = self.received,
             bytes.sent = self.sent,
-            duration_ms = self.duration_ms,
+            duration_ms,
             "request served"
         );
     }
@@ -150,7 +146,7 @@ mod tests {
             error: Some("upstream_broken: x"),
             received: 1,
             sent: u64::MAX,
-            duration_ms: 0.125,
+            duration: Duration::from_nanos(12_345_678),
         };
         let bare = RequestLine {
             direction: None,
@@ -158,7 +154,9 @@ mod tests {
             peer_identity: None,
             status: None,
             error: None,
-            ..full
+            peer_address: "[2001:db8::1]:65535".parse().unwrap(),
+            duration: Duration::from_secs(3),
+            ..full.clone()
         };
         for line in [full, bare] {
             let kept = Kept::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoClientAuth;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{CommonState, ServerConfig};
 
 use crate::config::{InboundMode, InboundPort};
 use crate::credentials::{CredentialError, Credentials, Side};
@@ -80,7 +80,7 @@ impl ServerState {
     /// resumed session is not verified by the handshake.
     pub fn client(
         &self,
-        connection: &ServerConnection,
+        connection: &CommonState,
     ) -> Result<Option<ClientIdentity>, HandshakeFailure> {
         let refused = |reason| HandshakeFailure {
             peer: Peer::Client,

@@ -226,12 +226,18 @@ async fn a_websocket_is_switched_to_and_relayed() {
 
 #[tokio::test]
 async fn a_pooled_connection_that_the_upstream_closed_is_not_the_applications_concern() {
-    let upstream = stub::listen(|mut tcp| async move {
-        stub::read_head(&mut tcp).await;
-        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await
-            .unwrap();
-        // It says nothing of closing, and closes.
+    let (closes, mut closed) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = stub::listen(move |mut tcp| {
+        let closes = closes.clone();
+        async move {
+            stub::read_head(&mut tcp).await;
+            tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .await
+                .unwrap();
+            // It says nothing of closing, and closes.
+            drop(tcp);
+            closes.send(()).unwrap();
+        }
     })
     .await;
     let (_proxy, address) = before(upstream).await;
@@ -240,6 +246,7 @@ async fn a_pooled_connection_that_the_upstream_closed_is_not_the_applications_co
             b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let answer = exchange(address, request).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        closed.recv().await.unwrap();
     }
 }
 

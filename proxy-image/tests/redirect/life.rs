@@ -42,7 +42,10 @@ async fn a_thousand_connections_at_once_are_served() {
     let Some(scene) = Scene::new(Families::Both, "") else {
         return;
     };
-    let proxy = scene.redirected(json!({"egress": [scene.route()]}));
+    let mut route = scene.route();
+    // So many handshakes at once take their time where the processors are few.
+    route["timeouts"] = json!({"connect": "60s"});
+    let proxy = scene.redirected(json!({"egress": [route]}));
     let to = scene.external.address(80);
     let mut open: Vec<TcpStream> = within(&scene.app.namespace, || {
         (0..MANY).map(|_| TcpStream::connect(to).unwrap()).collect()

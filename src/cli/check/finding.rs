@@ -12,6 +12,9 @@ pub(super) struct Finding {
     /// Where it was read, for what comes from a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) place: Option<String>,
+    /// How traffic reaches the proxy, for a pod that has it or would get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) capture: Option<&'static str>,
     pub(super) verdict: Verdict,
     /// The rule that led to the verdict, as a sentence.
     pub(super) rule: String,
@@ -79,9 +82,13 @@ pub(super) fn table(findings: &[Finding]) -> String {
             subject,
             verdict,
             rule,
+            capture,
             ..
         } = finding;
-        text.push_str(&format!("{subject:width$}  {verdict:10}  {rule}\n"));
+        let capture = capture.map_or_else(String::new, |word| format!("; capture {word}"));
+        text.push_str(&format!(
+            "{subject:width$}  {verdict:10}  {rule}{capture}\n"
+        ));
         for problem in &finding.problems {
             text.push_str(&format!("  problem: {problem}\n"));
         }
@@ -110,6 +117,7 @@ mod tests {
         Finding {
             subject: "Deployment shop/web".to_owned(),
             place: None,
+            capture: None,
             verdict: Verdict::Deny,
             rule: "what it asks for is wrong".to_owned(),
             problems: vec!["port: \"80a\" is not a port".to_owned()],
@@ -124,6 +132,22 @@ mod tests {
             "SUBJECT              VERDICT     RULE\n\
              Deployment shop/web  deny        what it asks for is wrong\n  \
              problem: port: \"80a\" is not a port\n"
+        );
+    }
+
+    #[test]
+    fn how_traffic_reaches_the_proxy_stands_behind_the_rule() {
+        let finding = Finding {
+            verdict: Verdict::Inject,
+            rule: "the pod asks".to_owned(),
+            capture: Some("redirect"),
+            problems: Vec::new(),
+            ..finding()
+        };
+        assert_eq!(
+            table(&[finding]),
+            "SUBJECT              VERDICT     RULE\n\
+             Deployment shop/web  inject      the pod asks; capture redirect\n"
         );
     }
 

@@ -16,6 +16,7 @@ use super::lookups::Lookups;
 use super::manifests::judged;
 use super::target::Target;
 use crate::admit::inject_pod;
+use crate::admit::refresh::{Fixed, Refresh, refresh};
 use crate::annotations::Key;
 use crate::cli::Failure;
 use crate::cluster::client::{Access, Cluster, Pace};
@@ -166,6 +167,7 @@ impl View {
         Finding {
             subject: format!("MutatingWebhookConfiguration {}", self.configuration_name),
             place: None,
+            capture: None,
             verdict: if problems.is_empty() {
                 Verdict::Right
             } else {
@@ -199,6 +201,7 @@ impl View {
         let mut findings = vec![Finding {
             subject: format!("Namespace {name}"),
             place: None,
+            capture: None,
             verdict,
             rule,
             problems: Vec::new(),
@@ -234,7 +237,10 @@ impl View {
                 finding.verdict = Verdict::Current;
                 finding.rule = "it has the proxy that it would get today".to_owned();
             }
-            (Decision::Inject, Some(status)) => stale(&mut finding, &status),
+            (Decision::Inject, Some(status)) => {
+                let now = refresh(&self.config, &defaults, view.namespace(), pod);
+                stale(&mut finding, &status, &now);
+            }
             (Decision::Inject, None) => missing(&mut finding, &called),
             (Decision::Skip(_) | Decision::Deny(_), _) => {}
         }
@@ -251,16 +257,21 @@ impl View {
     }
 }
 
-fn stale(finding: &mut Finding, status: &Status) {
+fn stale(finding: &mut Finding, status: &Status, now: &Refresh) {
     finding.verdict = Verdict::Stale;
     let version = crate::sidecar::VERSION;
-    let what = if status.version == version {
-        "what it was injected with differs from what it would get today".to_owned()
-    } else {
-        format!(
+    let what = match now {
+        Refresh::Foreign => format!(
             "it was injected by version {}, and this is {version}",
             status.version
-        )
+        ),
+        Refresh::NewPod(Fixed::KernelRules) => format!(
+            "what it was injected with differs from what it would get today; {}",
+            Fixed::KernelRules
+        ),
+        Refresh::NewPod(Fixed::Spec) | Refresh::Annotate(_) | Refresh::Current => {
+            "what it was injected with differs from what it would get today".to_owned()
+        }
     };
     finding.rule = "its proxy is not the one that it would get today".to_owned();
     finding.problems.push(format!(

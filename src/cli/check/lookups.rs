@@ -1,5 +1,5 @@
 //! What the core may ask when a cluster is looked at: as much as the injector there knows, so that
-//! both come to one answer. In: a survey. Out: annotations of the namespace, Istio's resources, and
+//! both come to one answer. In: a survey. Out: what the namespace says, Istio's resources, and
 //! what is wrong with Secrets, each of which is looked at once.
 
 use std::collections::BTreeMap;
@@ -90,12 +90,21 @@ pub(super) struct Within<'n> {
 
 impl Namespaces for Within<'_> {
     fn annotations(&self, _namespace: &str) -> Option<Map<String, Value>> {
-        let annotations = self.namespace.pointer("/metadata/annotations");
-        let annotations = annotations.and_then(Value::as_object).cloned();
-        Some(annotations.unwrap_or_default())
+        Some(self.map("/metadata/annotations"))
+    }
+
+    fn labels(&self, _namespace: &str) -> Option<Map<String, Value>> {
+        Some(self.map("/metadata/labels"))
     }
 
     fn resources(&self) -> Arc<Resources> {
         Arc::clone(self.resources)
+    }
+}
+
+impl Within<'_> {
+    fn map(&self, pointer: &str) -> Map<String, Value> {
+        let map = self.namespace.pointer(pointer).and_then(Value::as_object);
+        map.cloned().unwrap_or_default()
     }
 }

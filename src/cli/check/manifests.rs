@@ -6,7 +6,7 @@ use super::super::inject::files;
 use super::finding::{Finding, Verdict};
 use crate::admit::{Namespaces, Outcome};
 use crate::cli::Failure;
-use crate::config::Config;
+use crate::config::{Capture, Config};
 use crate::decision::Decision;
 use crate::istio::{self, Severity};
 use crate::manifest::{self, Injector, Manifest};
@@ -28,6 +28,7 @@ pub(super) fn check(
             Err(unreadable) => findings.push(Finding {
                 subject: unreadable.place().to_string(),
                 place: Some(unreadable.place().to_string()),
+                capture: None,
                 verdict: Verdict::Unreadable,
                 rule: "it is no manifest".to_owned(),
                 problems: vec![unreadable.reason().to_owned()],
@@ -51,6 +52,7 @@ fn of_resources(found: &[istio::Finding]) -> Vec<Finding> {
             findings.push(Finding {
                 subject: one.resource.clone(),
                 place: None,
+                capture: None,
                 verdict: Verdict::Right,
                 rule: "Istio's resources configure pods that ask".to_owned(),
                 problems: Vec::new(),
@@ -113,6 +115,7 @@ pub(super) fn judged(subject: String, outcome: &Outcome) -> Finding {
     Finding {
         subject,
         place: None,
+        capture: outcome.capture.map(Capture::label),
         verdict,
         rule,
         problems,

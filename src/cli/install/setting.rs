@@ -83,14 +83,14 @@ pub(super) fn replicas(object: &mut Value, replicas: u16) {
     replace(object, "Deployment", "/spec/replicas", || json!(replicas));
 }
 
-/// Sets the proxy's image in the injector's configuration file, which is YAML inside a ConfigMap.
-pub(super) fn proxy_image(object: &mut Value, image: &ImageReference) {
+/// Sets an image that pods get in the injector's configuration file, which is YAML inside a ConfigMap.
+pub(super) fn configured_image(object: &mut Value, field: &str, image: &ImageReference) {
     let Some(Value::String(text)) = part(object, "ConfigMap", "/data/config.yaml") else {
         return;
     };
     let mut settings: Map<String, Value> =
         serde_saphyr::from_str(text).expect("the embedded configuration file is a map");
-    settings.insert("proxyImage".to_owned(), json!(image.0));
+    settings.insert(field.to_owned(), json!(image.0));
     *text = serde_saphyr::to_string(&settings).expect("a parsed value can be written");
 }
 

@@ -1,5 +1,5 @@
 //! What the core may ask about the cluster, answered from caches and, where they cannot know yet, by
-//! one short call. In: names. Out: annotations, Istio's resources, the keys of Secrets.
+//! one short call. In: names. Out: annotations and labels, Istio's resources, the keys of Secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::admit::Namespaces;
 use crate::cluster::istio::IstioCache;
-use crate::cluster::namespaces::Namespaces as Cache;
+use crate::cluster::namespaces::{NamespaceMeta, Namespaces as Cache};
 use crate::cluster::secrets::{SecretKeys, Secrets};
 use crate::istio::Resources;
 use crate::telemetry::in_full;
@@ -20,7 +20,7 @@ use crate::telemetry::in_full;
 /// A namespace that is younger than its pod's review by less than this may be asked for.
 const NAMESPACE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The annotations of namespaces and Istio's resources, for the core.
+/// What the caches hold and the API server says, for reviews.
 pub(super) struct ClusterNamespaces {
     pub(super) cache: Cache,
     pub(super) istio: IstioCache,
@@ -31,8 +31,11 @@ pub(super) struct ClusterNamespaces {
 
 impl Namespaces for ClusterNamespaces {
     fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
-        let known = self.cache.annotations(namespace);
-        known.or_else(|| self.ask(namespace)).map(as_json)
+        Some(as_json(self.look_up(namespace)?.annotations))
+    }
+
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.look_up(namespace)?.labels))
     }
 
     fn resources(&self) -> Arc<Resources> {
@@ -48,12 +51,16 @@ impl Namespaces for ClusterNamespaces {
 }
 
 impl ClusterNamespaces {
+    fn look_up(&self, namespace: &str) -> Option<NamespaceMeta> {
+        self.cache.get(namespace).or_else(|| self.ask(namespace))
+    }
+
     /// Asks for a namespace that was made a moment ago. Reviews are decided on threads that may
     /// wait.
-    fn ask(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+    fn ask(&self, namespace: &str) -> Option<NamespaceMeta> {
         let look_up = timeout(NAMESPACE_PATIENCE, self.cache.look_up(namespace));
         match self.runtime.block_on(look_up) {
-            Ok(Ok(meta)) => Some(meta.annotations),
+            Ok(Ok(meta)) => Some(meta),
             Ok(Err(error)) => {
                 info!(error = in_full(&error), "namespace not read");
                 None
@@ -63,7 +70,7 @@ impl ClusterNamespaces {
     }
 }
 
-/// The annotations of namespaces and Istio's resources as far as the caches hold them.
+/// What the caches hold, for pods that run already.
 pub(super) struct Cached {
     pub(super) cache: Cache,
     pub(super) istio: IstioCache,
@@ -74,14 +81,17 @@ impl Namespaces for Cached {
         self.cache.annotations(namespace).map(as_json)
     }
 
+    fn labels(&self, namespace: &str) -> Option<Map<String, Value>> {
+        Some(as_json(self.cache.get(namespace)?.labels))
+    }
+
     fn resources(&self) -> Arc<Resources> {
         self.istio.resources()
     }
 }
 
-fn as_json(annotations: BTreeMap<String, String>) -> Map<String, Value> {
-    annotations
-        .into_iter()
+fn as_json(map: BTreeMap<String, String>) -> Map<String, Value> {
+    map.into_iter()
         .map(|(key, value)| (key, Value::String(value)))
         .collect()
 }

@@ -326,9 +326,10 @@ fn refresher(config: Arc<ArcSwap<Config>>, known: Cached) -> Wanted {
         }
         match refresh(&config.load(), &known, namespace, pod) {
             refresh::Refresh::Annotate(annotations) => Some(annotations),
-            refresh::Refresh::NewPod => {
+            refresh::Refresh::NewPod(fixed) => {
                 debug!(
                     namespace,
+                    reason = %fixed,
                     "running pod needs to be replaced to follow its namespace"
                 );
                 None

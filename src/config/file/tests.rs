@@ -7,6 +7,7 @@ use crate::config::Capture;
 
 const WHOLE: &str = "\
 proxyImage: registry.example.com/mtls-proxy:1.2.3
+initImage: registry.example.com/redirect:4
 proxyUser: none
 resources:
   requests: {cpu: 20m, memory: 32Mi}
@@ -33,6 +34,10 @@ fn an_empty_file_is_the_defaults() {
 fn every_field_is_read() {
     let config = Config::parse(WHOLE).unwrap();
     assert_eq!(config.proxy_image, "registry.example.com/mtls-proxy:1.2.3");
+    assert_eq!(
+        config.init_image.as_deref(),
+        Some("registry.example.com/redirect:4")
+    );
     assert_eq!(config.proxy_user, None);
     assert_eq!(config.resources.cpu.as_str(), "20m");
     assert_eq!(config.resources.memory.as_str(), "32Mi");
@@ -51,6 +56,31 @@ fn every_field_is_read() {
     assert!(config.system_namespaces.contains("monitoring"));
     assert!(!config.system_namespaces.contains("kube-public"));
     assert_eq!(config.own_namespace.as_deref(), Some("mtls"));
+}
+
+#[test]
+fn the_init_image_stands_beside_the_proxys_unless_it_is_named() {
+    let image = |text: &str| Config::parse(text).unwrap().init_image();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        image(""),
+        Some(format!("ghcr.io/mtls-injector/mtls-proxy-init:{version}"))
+    );
+    for (proxy, init) in [
+        (
+            "host:5000/team/proxy:7",
+            Some("host:5000/team/proxy-init:7"),
+        ),
+        ("host:5000/team/proxy", Some("host:5000/team/proxy-init")),
+        ("proxy:7", Some("proxy-init:7")),
+        ("host/proxy:7@sha256:00e1", None),
+        ("host/proxy@sha256:00e1", None),
+    ] {
+        let found = image(&format!("proxyImage: {proxy}"));
+        assert_eq!(found.as_deref(), init, "{proxy}");
+        let named = image(&format!("{{proxyImage: \"{proxy}\", initImage: \"x:1\"}}"));
+        assert_eq!(named.as_deref(), Some("x:1"));
+    }
 }
 
 #[test]
@@ -102,5 +132,16 @@ fn what_is_no_object_is_said_to_be_none() {
         said("a: [").starts_with("is not YAML: "),
         "{}",
         said("a: [")
+    );
+}
+
+#[test]
+fn a_misspelt_list_names_the_nearest() {
+    let mistakes =
+        Config::parse("systemNamespace: [a]\nallowedVolumeSource: [secret]").unwrap_err();
+    assert_eq!(
+        mistakes.to_string(),
+        "systemNamespace: is not a known field; did you mean \"systemNamespaces\"?\n\
+         allowedVolumeSource: is not a known field; did you mean \"allowedVolumeSources\"?"
     );
 }

@@ -6,7 +6,7 @@ use std::io;
 use tokio::io::AsyncWriteExt;
 
 use super::answer::Answer;
-use super::head::fields::Fields;
+use super::head::fields::{Fields, Slots};
 use super::head::write::{Framing, write_response};
 use super::head::{self, Ending, Read, ResponseHead};
 use super::patience::{Over, Patience};
@@ -112,9 +112,9 @@ enum Step {
 fn step(bytes: &[u8], kept: &mut Vec<u8>, to_head: bool, close: &impl Fn() -> bool) -> Step {
     let mut bytes = bytes;
     loop {
-        let mut fields = Fields::new();
-        let head = match head::read_response(bytes, to_head, &mut fields) {
-            Read::Whole(head) => head,
+        let mut slots = Slots::new();
+        let (head, fields) = match head::read_response(bytes, to_head, &mut slots) {
+            Read::Whole(whole) => whole,
             Read::Partial if bytes.len() < LARGEST_HEAD => {
                 kept.extend_from_slice(bytes);
                 return Step::Partial;
@@ -130,7 +130,7 @@ fn step(bytes: &[u8], kept: &mut Vec<u8>, to_head: bool, close: &impl Fn() -> bo
     }
 }
 
-fn begun(head: &ResponseHead, fields: &Fields<'_>, bytes: &[u8], close: bool) -> Step {
+fn begun(head: &ResponseHead, fields: &Fields<'_, '_>, bytes: &[u8], close: bool) -> Step {
     let framing = match head.ending {
         Ending::Close => Framing::Chunked,
         Ending::Length(_) | Ending::Chunked => Framing::Kept,

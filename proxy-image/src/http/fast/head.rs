@@ -11,7 +11,7 @@ pub(crate) mod write;
 
 use httparse::{ParserConfig, Status};
 
-use fields::{Fields, Known, connection_closes};
+use fields::{Fields, Known, Slots, connection_closes};
 
 /// A request that can be forwarded on the fast path: HTTP/1.1, origin-form, one `Host`, a body of
 /// known length or none, nothing that changes the protocol.
@@ -70,16 +70,17 @@ pub(crate) struct Target<'b> {
     pub(crate) host: &'b str,
 }
 
-/// Reads a request's head. The fields stay in `fields` for [`write_request`].
-pub(crate) fn read_request<'b>(
+/// Reads a request's head. The fields, which lie in `slots`, are for [`write::write_request`].
+pub(crate) fn read_request<'s, 'b>(
     bytes: &'b [u8],
-    fields: &mut Fields<'b>,
-) -> Read<(RequestHead, Target<'b>)> {
-    let Some(length) = end_of_head(bytes) else {
+    slots: &'s mut Slots<'b>,
+) -> Read<(RequestHead, Target<'b>, Fields<'s, 'b>)> {
+    let Some(end) = end_of_head(bytes) else {
         return Read::Partial;
     };
-    let mut request = httparse::Request::new(&mut fields.slots);
-    let Ok(Status::Complete(parsed)) = request.parse(bytes) else {
+    let mut request = httparse::Request::new(&mut []);
+    let Ok(Status::Complete(parsed)) = request.parse_with_uninit_headers(bytes, &mut slots.0)
+    else {
         return Read::Unusual;
     };
     let (Some(method), Some(path_and_query), Some(1)) =
@@ -87,41 +88,39 @@ pub(crate) fn read_request<'b>(
     else {
         return Read::Unusual;
     };
-    fields.count = request.headers.len();
+    let fields = Fields::of(request.headers);
     // A fragment is no part of a target; the general path drops it.
     let origin_form = path_and_query.starts_with('/')
         && path_and_query.is_ascii()
         && !path_and_query.contains('#');
-    let lines = bytes.get(..length).is_some_and(lines_end_right);
-    if parsed != length || !lines || !origin_form || matches!(method, "CONNECT" | "PRI") {
+    let is_clear = parsed == end.length && end.lines_end_right;
+    if !is_clear || !origin_form || matches!(method, "CONNECT" | "PRI") {
         return Read::Unusual;
     }
-    let Some((host, body, close)) = usual_request(fields) else {
+    let Some((host, body, close)) = usual_request(&fields) else {
         return Read::Unusual;
     };
     let head = RequestHead {
-        length,
+        length: end.length,
         body,
         is_head: method == "HEAD",
         close,
     };
-    Read::Whole((
-        head,
-        Target {
-            method,
-            path_and_query,
-            host,
-        },
-    ))
+    let target = Target {
+        method,
+        path_and_query,
+        host,
+    };
+    Read::Whole((head, target, fields))
 }
 
 /// Reads what the fields of a request say about its length and its connection.
-fn usual_request<'b>(fields: &Fields<'b>) -> Option<(&'b str, usize, bool)> {
+fn usual_request<'b>(fields: &Fields<'_, 'b>) -> Option<(&'b str, usize, bool)> {
     let mut host = None;
     let mut body = None;
     let mut close = false;
-    for field in fields.iter() {
-        match Known::of(field.name) {
+    for (known, field) in fields.iter() {
+        match known {
             Known::Host if host.is_none() => host = Some(host_of(field.value)?),
             Known::ContentLength if body.is_none() => {
                 body = Some(usize::try_from(decimal(field.value)?).ok()?);
@@ -137,47 +136,52 @@ fn usual_request<'b>(fields: &Fields<'b>) -> Option<(&'b str, usize, bool)> {
 }
 
 /// Reads an answer's head, also an interim one (1xx), which has no body.
-pub(crate) fn read_response<'b>(
+pub(crate) fn read_response<'s, 'b>(
     bytes: &'b [u8],
     to_head: bool,
-    fields: &mut Fields<'b>,
-) -> Read<ResponseHead> {
-    let Some(length) = end_of_head(bytes) else {
+    slots: &'s mut Slots<'b>,
+) -> Read<(ResponseHead, Fields<'s, 'b>)> {
+    let Some(end) = end_of_head(bytes) else {
         return Read::Partial;
     };
-    let mut response = httparse::Response::new(&mut fields.slots);
+    let mut response = httparse::Response::new(&mut []);
     // Strict by default: no spaces before colons, no folded lines.
-    let parsed = ParserConfig::default().parse_response(&mut response, bytes);
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut slots.0,
+    );
     let (Ok(Status::Complete(parsed)), Some(minor), Some(status)) =
         (parsed, response.version, response.code)
     else {
         return Read::Unusual;
     };
-    fields.count = response.headers.len();
+    let fields = Fields::of(response.headers);
     // The parser skips empty lines, which have no place before an answer.
     let first = bytes.starts_with(b"HTTP/1.");
-    let lines = first && bytes.get(..length).is_some_and(lines_end_right);
-    if parsed != length || !lines || !(100..=599).contains(&status) {
+    let is_clear = first && parsed == end.length && end.lines_end_right;
+    if !is_clear || !(100..=599).contains(&status) {
         return Read::Unusual;
     }
-    let Some((ending, close)) = ending_of(fields, to_head, status) else {
+    let Some((ending, close)) = ending_of(&fields, to_head, status) else {
         return Read::Unusual;
     };
     let keep_alive = minor == 1 && !close && ending != Ending::Close;
-    Read::Whole(ResponseHead {
-        length,
+    let head = ResponseHead {
+        length: end.length,
         status,
         ending,
         keep_alive,
-    })
+    };
+    Read::Whole((head, fields))
 }
 
-fn ending_of(fields: &Fields<'_>, to_head: bool, status: u16) -> Option<(Ending, bool)> {
+fn ending_of(fields: &Fields<'_, '_>, to_head: bool, status: u16) -> Option<(Ending, bool)> {
     let mut length = None;
     let mut chunked = false;
     let mut close = false;
-    for field in fields.iter() {
-        match Known::of(field.name) {
+    for (known, field) in fields.iter() {
+        match known {
             Known::ContentLength if length.is_none() => length = Some(decimal(field.value)?),
             Known::TransferEncoding if !chunked => {
                 if !field.value.eq_ignore_ascii_case(b"chunked") {
@@ -204,15 +208,28 @@ fn ending_of(fields: &Fields<'_>, to_head: bool, status: u16) -> Option<(Ending,
     Some((ending, close))
 }
 
-/// Finds the empty line that ends a head.
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
+/// The empty line that ends a head.
+struct EndOfHead {
+    /// How many bytes the head takes, with its empty line.
+    length: usize,
+    /// Whether every line ends with CR LF. The parser also takes a lone LF, and so may another
+    /// recipient, or not (RFC 9112 section 2.2).
+    lines_end_right: bool,
 }
 
-/// Returns whether every line ends with CR LF. The parser also takes a lone LF, and so may another
-/// recipient, or not (RFC 9112 section 2.2).
-fn lines_end_right(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).all(|at| at > 0 && head.get(at - 1) == Some(&b'\r'))
+fn end_of_head(bytes: &[u8]) -> Option<EndOfHead> {
+    let mut lines_end_right = true;
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        let before = bytes.get(..at)?;
+        if before.ends_with(b"\r\n\r") {
+            return Some(EndOfHead {
+                length: at + 1,
+                lines_end_right,
+            });
+        }
+        lines_end_right &= before.ends_with(b"\r");
+    }
+    None
 }
 
 /// Digits and nothing else, as RFC 9110 section 8.6 wants a length.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::head::fields::Fields;
+use super::head::fields::{Fields, Slots};
 use super::head::write::{Changes, HostField, write_request};
 use super::head::{self, Read, RequestHead, Target};
 use crate::config;
@@ -31,42 +31,37 @@ pub(super) struct Request {
 
 /// What the bytes of a connection came to.
 pub(super) enum Prepared {
-    Whole(Box<Request>),
+    /// A request, and how many bytes it took.
+    Whole(Box<Request>, usize),
     Partial,
     Unusual,
 }
 
-/// Takes a request from the front of what was read, if it is whole and usual.
-pub(super) fn prepare(read: &mut Vec<u8>, session: &Session) -> Prepared {
-    let mut fields = Fields::new();
-    let (head, target) = match head::read_request(read, &mut fields) {
+/// Reads a request from the front of what has come, if it is whole and usual.
+pub(super) fn prepare(bytes: &[u8], session: &Session) -> Prepared {
+    let mut slots = Slots::new();
+    let (head, target, fields) = match head::read_request(bytes, &mut slots) {
         Read::Whole(whole) => whole,
-        Read::Partial => return Prepared::Partial,
-        Read::Unusual => return Prepared::Unusual,
+        Read::Partial if bytes.len() < LARGEST_HEAD => return Prepared::Partial,
+        Read::Partial | Read::Unusual => return Prepared::Unusual,
     };
     let end = head.length.saturating_add(head.body);
     if end > LARGEST_HEAD {
         return Prepared::Unusual;
     }
-    let Some(body) = read.get(head.length..end) else {
+    let Some(body) = bytes.get(head.length..end) else {
         return Prepared::Partial;
     };
-    let Some(request) = routed(&head, target, &fields, body, session) else {
-        return Prepared::Unusual;
-    };
-    if end == read.len() {
-        // A connection that waits owns no buffer.
-        *read = Vec::new();
-    } else {
-        read.drain(..end);
+    match routed(&head, target, &fields, body, session) {
+        Some(request) => Prepared::Whole(request, end),
+        None => Prepared::Unusual,
     }
-    Prepared::Whole(request)
 }
 
 fn routed(
     head: &RequestHead,
     target: Target<'_>,
-    fields: &Fields<'_>,
+    fields: &Fields<'_, '_>,
     body: &[u8],
     session: &Session,
 ) -> Option<Box<Request>> {

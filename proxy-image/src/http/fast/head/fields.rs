@@ -2,44 +2,60 @@
 //!
 //! In: what the parser found. Out: names that are told apart, and what `Connection` says.
 
-use httparse::{EMPTY_HEADER, Header};
+use std::mem::MaybeUninit;
+
+use httparse::Header;
 
 /// More fields than this are unusual.
 const MOST_FIELDS: usize = 100;
 
-/// The fields of a head that was read.
-#[derive(Debug)]
-pub(crate) struct Fields<'b> {
-    pub(super) slots: [Header<'b>; MOST_FIELDS],
-    pub(super) count: usize,
+/// Room for the fields of a head, which costs nothing while nobody has written into it.
+pub(crate) struct Slots<'b>(pub(super) [MaybeUninit<Header<'b>>; MOST_FIELDS]);
+
+impl Slots<'_> {
+    pub(crate) const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; MOST_FIELDS])
+    }
 }
 
-impl<'b> Fields<'b> {
-    pub(crate) const fn new() -> Self {
+/// The fields of a head that was read, each with what it means: looked up once.
+#[derive(Debug)]
+pub(crate) struct Fields<'s, 'b> {
+    headers: &'s [Header<'b>],
+    known: [Known; MOST_FIELDS],
+    /// Whether `Connection` names any field at all, which is rare.
+    connection_names_fields: bool,
+}
+
+impl<'s, 'b> Fields<'s, 'b> {
+    pub(super) fn of(headers: &'s [Header<'b>]) -> Self {
+        let mut known = [Known::Other; MOST_FIELDS];
+        let mut connection_names_fields = false;
+        for (header, known) in headers.iter().zip(&mut known) {
+            *known = Known::of(header.name);
+            connection_names_fields |=
+                *known == Known::Connection && !is_only_close_or_keep_alive(header.value);
+        }
         Self {
-            slots: [EMPTY_HEADER; MOST_FIELDS],
-            count: 0,
+            headers,
+            known,
+            connection_names_fields,
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Header<'b>> {
-        self.slots.iter().take(self.count)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Known, &'s Header<'b>)> {
+        self.known.iter().copied().zip(self.headers)
     }
 
     /// Returns whether `Connection` names this field, which then goes no further.
     pub(super) fn is_named_by_connection(&self, name: &str) -> bool {
-        self.iter()
-            .filter(|field| Known::of(field.name) == Known::Connection)
-            .filter_map(|field| std::str::from_utf8(field.value).ok())
-            .flat_map(|value| value.split(','))
-            .any(|token| token.trim().eq_ignore_ascii_case(name))
-    }
-
-    /// Returns whether `Connection` names any field at all, which is rare.
-    pub(super) fn connection_names_fields(&self) -> bool {
-        self.iter()
-            .filter(|field| Known::of(field.name) == Known::Connection)
-            .any(|field| !is_only_close_or_keep_alive(field.value))
+        self.connection_names_fields
+            && self
+                .iter()
+                .filter(|(known, _)| *known == Known::Connection)
+                .filter_map(|(_, field)| std::str::from_utf8(field.value).ok())
+                .flat_map(|value| value.split(','))
+                .any(|token| token.trim().eq_ignore_ascii_case(name))
     }
 }
 

@@ -25,25 +25,22 @@ pub(crate) struct Changes<'r> {
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
     target: &Target<'_>,
-    fields: &Fields<'_>,
+    fields: &Fields<'_, '_>,
     changes: Changes<'_>,
 ) {
     out.extend_from_slice(target.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.path_and_query.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let names = fields.connection_names_fields();
-    for field in fields.iter() {
-        match Known::of(field.name) {
+    for (known, field) in fields.iter() {
+        match known {
             Known::Host => match changes.host {
                 HostField::AsSent => write_field(out, field.name, field.value),
                 HostField::Replaced(value) => write_field(out, field.name, value),
             },
             Known::ContentLength => write_field(out, field.name, field.value),
             Known::Identity if changes.drop_identity => {}
-            Known::Other | Known::Identity
-                if !(names && fields.is_named_by_connection(field.name)) =>
-            {
+            Known::Other | Known::Identity if !fields.is_named_by_connection(field.name) => {
                 write_field(out, field.name, field.value);
             }
             _ => {}
@@ -66,7 +63,7 @@ pub(crate) enum Framing {
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     bytes: &[u8],
-    fields: &Fields<'_>,
+    fields: &Fields<'_, '_>,
     framing: Framing,
     close: bool,
 ) {
@@ -75,14 +72,13 @@ pub(crate) fn write_response(
     out.extend_from_slice(b"HTTP/1.1");
     out.extend_from_slice(line.get(8..).unwrap_or_default());
     out.extend_from_slice(b"\r\n");
-    let names = fields.connection_names_fields();
-    for field in fields.iter() {
-        match Known::of(field.name) {
+    for (known, field) in fields.iter() {
+        match known {
             Known::ContentLength | Known::TransferEncoding | Known::Trailer => {
                 write_field(out, field.name, field.value);
             }
             Known::Other | Known::Host | Known::Expect | Known::Identity
-                if !(names && fields.is_named_by_connection(field.name)) =>
+                if !fields.is_named_by_connection(field.name) =>
             {
                 write_field(out, field.name, field.value);
             }
