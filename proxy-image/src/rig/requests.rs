@@ -250,6 +250,7 @@ mod tests {
         "GET http://b.example/a#f HTTP/1.1\r\n",
         "GET http://b.example#f HTTP/1.1\r\n",
         "GET z HTTP/1.1\r\n",
+        "GET /a#f HTTP/1.1\r\n",
         "GET http://b.example?q HTTP/1.1\r\n",
         "CONNECT a:1 HTTP/1.1\r\n",
         "Host: a.example\r\n",
@@ -323,6 +324,13 @@ mod tests {
             .map(|one| one.target.as_str())
             .collect();
         assert_eq!(targets, ["/p", "/q", "/h", "/x?y"]);
+    }
+
+    #[test]
+    fn a_fragment_goes_nowhere() {
+        let sent = b"GET /a?q#f HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (_, seen) = forward(Way::Out, sent, PORTIONS[0]);
+        assert_eq!(seen.requests[0].target, "/a?q");
     }
 
     #[test]

@@ -89,7 +89,10 @@ pub(crate) fn read_request<'s, 'b>(
         return Read::Unusual;
     };
     let fields = Fields::of(request.headers);
-    let origin_form = path_and_query.starts_with('/') && path_and_query.is_ascii();
+    // A fragment is no part of a target; the general path drops it.
+    let origin_form = path_and_query.starts_with('/')
+        && path_and_query.is_ascii()
+        && !path_and_query.contains('#');
     let is_clear = parsed == end.length && end.lines_end_right;
     if !is_clear || !origin_form || matches!(method, "CONNECT" | "PRI") {
         return Read::Unusual;
