@@ -8,6 +8,7 @@ pub mod answers;
 pub mod hello;
 mod oracle;
 pub mod requests;
+pub mod sniff;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
