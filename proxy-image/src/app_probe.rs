@@ -7,7 +7,6 @@
 mod grpc;
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use crate::config::{ADMIN_PORT, AppProbe, Port, ProbeKind};
 use crate::stream::secured::Secured;
 use crate::tls;
 use crate::upstream;
+use crate::upstream::failure::ConnectFailure;
 
 /// How kubelet asked.
 pub(crate) struct Asked<'a> {
@@ -80,14 +80,15 @@ pub(crate) async fn ask(probe: &AppProbe, asked: Asked<'_>) -> (StatusCode, Stri
 }
 
 async fn connect(port: Port, pod: SocketAddr) -> Result<TcpStream, Unwell> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in upstream::application(port.get(), pod.ip().to_canonical()) {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
-        }
-    }
-    Err(Unwell::Connect(port, last.to_string()))
+    let addresses = upstream::application(port.get(), pod.ip().to_canonical());
+    let connecting = upstream::dial::first_to_answer(&addresses);
+    connecting.await.map_err(|failure| {
+        let why = match failure {
+            ConnectFailure::Dial(_, error) => error.to_string(),
+            failure => failure.to_string(),
+        };
+        Unwell::Connect(port, why)
+    })
 }
 
 /// Like kubelet, verifies nothing: this asks whether the application is well, not who it is.

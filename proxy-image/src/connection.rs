@@ -21,7 +21,7 @@ use crate::route::Route;
 use crate::stream::Stream;
 use crate::tls::failure::HandshakeFailure;
 use crate::worker::Worker;
-use crate::{http, tcp, terminate, upstream};
+use crate::{http, tcp, terminate};
 
 /// A connection as it was accepted.
 pub(crate) struct Accepted {
@@ -100,6 +100,8 @@ pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: A
     } = accepted;
     let opened = Instant::now();
     let held = Held::new(permit, &worker.shared.metrics.open_connections);
+    // Requests and answers are small and waited for; Nagle's delay helps nobody here.
+    let _best_effort = tcp.set_nodelay(true);
     let mut peer = Peer {
         address: peer,
         identity: None,
@@ -117,7 +119,6 @@ pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: A
     let Some(route) = service.table.only() else {
         return;
     };
-    tune(&tcp, route);
     let (mut stream, client) = match terminate::terminate(tcp, &service, route, &worker).await {
         Ok(terminated) => terminated,
         Err(failure) => return refuse(route, &failure, peer),
@@ -138,14 +139,5 @@ pub(crate) async fn serve(accepted: Accepted, listener: Arc<Listener>, worker: A
     match service.protocol {
         Protocol::Http => http::serve(downstream, entry, &worker).await,
         Protocol::Tcp => tcp::serve(downstream, &service, &worker).await,
-    }
-}
-
-fn tune(tcp: &TcpStream, route: &Route) {
-    // Requests and answers are small and waited for; Nagle's delay helps nobody here.
-    let _best_effort = tcp.set_nodelay(true);
-    if route.timeouts.idle.limit().is_none() {
-        // Nothing else notices a peer that vanished without a word.
-        upstream::dial::keep_alive(tcp);
     }
 }

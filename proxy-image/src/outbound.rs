@@ -71,17 +71,21 @@ struct Known {
 impl Outbound {
     /// Sorts routes by port and host. `through` takes what is for none of them.
     pub(crate) fn new(routes: &[Arc<Route>], through: &Arc<Route>, exempt: Uid) -> Self {
-        let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
+        let mut by_port: BTreeMap<u16, Vec<Arc<Route>>> = BTreeMap::new();
         for route in routes {
             let Some(host) = &route.host else { continue };
-            let port = ports.entry(host.port).or_default();
-            port.add(route, routes, through);
+            by_port
+                .entry(host.port)
+                .or_default()
+                .push(Arc::clone(route));
         }
-        let otherwise = Service::egress(Protocol::Tcp, Table::new(vec![Arc::clone(through)]));
+        let ports = by_port.into_iter();
         let runs_as = rustix::process::geteuid().as_raw();
         Self {
-            ports,
-            otherwise: Arc::new(otherwise),
+            ports: ports
+                .map(|(port, routes)| (port, Port::new(routes, through)))
+                .collect(),
+            otherwise: Arc::new(Service::through(through)),
             through: Arc::clone(through),
             not_exempt: (runs_as != exempt.get()).then_some((runs_as, exempt)),
         }
@@ -89,19 +93,12 @@ impl Outbound {
 
     /// Returns the service of a choice, unless the configuration has lost it.
     pub(crate) fn service(&self, port: u16, choice: &Choice) -> Option<&Arc<Service>> {
-        let of = |known: &'_ [Known], host: &Host| known.iter().position(|one| one.host == *host);
         let port = self.ports.get(&port);
         match choice {
             Choice::Passthrough => Some(&self.otherwise),
             Choice::Names => port?.names.as_ref(),
-            Choice::Http(host) => {
-                let known = &port?.http;
-                known.get(of(known, host)?).map(|one| &one.service)
-            }
-            Choice::Tcp(host) => {
-                let known = &port?.tcp;
-                known.get(of(known, host)?).map(|one| &one.service)
-            }
+            Choice::Http(host) => of_host(&port?.http, host),
+            Choice::Tcp(host) => of_host(&port?.tcp, host),
         }
     }
 
@@ -132,38 +129,17 @@ impl Outbound {
 }
 
 impl Port {
-    fn add(&mut self, route: &Arc<Route>, all: &[Arc<Route>], through: &Arc<Route>) {
-        let Some(own) = &route.host else { return };
-        let known = match route.protocol {
-            Protocol::Http => &mut self.http,
-            Protocol::Tcp => &mut self.tcp,
-        };
-        if known.iter().any(|one| one.host == own.name) {
-            return;
-        }
-        let alike = |other: &&Arc<Route>| {
-            let same_port = other
-                .host
-                .as_ref()
-                .is_some_and(|host| host.port == own.port);
-            same_port && other.protocol == route.protocol
-        };
-        let alike: Vec<_> = all.iter().filter(alike).cloned().collect();
-        let same_host = |other: &&Arc<Route>| {
-            other
-                .host
-                .as_ref()
-                .is_some_and(|host| host.name == own.name)
-        };
-        let of_host: Vec<_> = alike.iter().filter(same_host).cloned().collect();
-        known.push(Known {
-            host: own.name.clone(),
-            addresses: Arc::clone(&own.addresses),
-            service: Arc::new(Service::egress(route.protocol, Table::new(of_host))),
+    fn new(routes: Vec<Arc<Route>>, through: &Arc<Route>) -> Self {
+        let is_http = |route: &Arc<Route>| route.protocol == Protocol::Http;
+        let (http, tcp): (Vec<_>, Vec<_>) = routes.into_iter().partition(is_http);
+        let names = (!http.is_empty()).then(|| {
+            let table = Table::or_else(http.clone(), Arc::clone(through));
+            Arc::new(Service::without_tls(Protocol::Http, table))
         });
-        if route.protocol == Protocol::Http {
-            let table = Table::or_else(alike, Arc::clone(through));
-            self.names = Some(Arc::new(Service::egress(Protocol::Http, table)));
+        Self {
+            names,
+            http: by_host(http, Protocol::Http),
+            tcp: by_host(tcp, Protocol::Tcp),
         }
     }
 
@@ -198,18 +174,38 @@ impl Port {
     }
 }
 
+/// Puts the routes of each host together, in the order in which the hosts come first.
+fn by_host(routes: Vec<Arc<Route>>, protocol: Protocol) -> Vec<Known> {
+    let mut groups: Vec<(Host, Arc<Addresses>, Vec<Arc<Route>>)> = Vec::new();
+    for route in routes {
+        let Some(own) = &route.host else { continue };
+        match groups.iter_mut().find(|(host, ..)| *host == own.name) {
+            Some((.., group)) => group.push(route),
+            None => groups.push((own.name.clone(), Arc::clone(&own.addresses), vec![route])),
+        }
+    }
+    let known = groups.into_iter().map(|(host, addresses, routes)| Known {
+        host,
+        addresses,
+        service: Arc::new(Service::without_tls(protocol, Table::new(routes))),
+    });
+    known.collect()
+}
+
+fn of_host<'k>(known: &'k [Known], host: &Host) -> Option<&'k Arc<Service>> {
+    let one = known.iter().find(|one| one.host == *host);
+    one.map(|one| &one.service)
+}
+
 /// Returns the host that a name belongs to; a whole name before a wildcard.
 fn matching(known: &[Known], name: &str) -> Option<Host> {
-    let mut fits: Vec<_> = known.iter().filter(|one| one.host.matches(name)).collect();
-    fits.sort_by_key(|one| match &one.host {
-        Host::Wildcard(parent) => usize::MAX - parent.len(),
-        Host::Name(_) | Host::Ip(_) => 0,
-    });
-    fits.first().map(|one| one.host.clone())
+    let fits = known.iter().filter(|one| one.host.matches(name));
+    let first = fits.min_by_key(|one| one.host.precedence());
+    first.map(|one| one.host.clone())
 }
 
 fn is_address(name: &str) -> bool {
-    name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    matches!(name.parse(), Ok(Host::Ip(_)))
 }
 
 /// Returns the host that an address belongs to. A name that could not be resolved might be it.

@@ -218,13 +218,18 @@ impl Planner {
 }
 
 impl Service {
-    /// Makes the service of connections from the application.
-    pub(crate) const fn egress(protocol: Protocol, table: Table) -> Self {
+    /// Makes a service on whose connections nobody shakes hands.
+    pub(crate) const fn without_tls(protocol: Protocol, table: Table) -> Self {
         Self {
             protocol,
             table,
             inbound: None,
         }
+    }
+
+    /// Makes the service of redirected connections that go where they were headed.
+    pub(crate) fn through(route: &Arc<Route>) -> Self {
+        Self::without_tls(Protocol::Tcp, Table::new(vec![Arc::clone(route)]))
     }
 
     /// Returns whether clients may come without TLS.
@@ -264,7 +269,7 @@ impl Service {
 fn of_listener(routes: Vec<Arc<Route>>) -> Service {
     let first = routes.first();
     let protocol = first.map_or(Protocol::Http, |route| route.protocol);
-    Service::egress(protocol, Table::new(routes))
+    Service::without_tls(protocol, Table::new(routes))
 }
 
 /// Returns the egress routes that listen where an inbound port leads to, if there are any.

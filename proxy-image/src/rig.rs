@@ -9,6 +9,8 @@ pub mod hello;
 mod oracle;
 pub mod requests;
 pub mod sniff;
+#[cfg(test)]
+mod soup;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -151,6 +151,16 @@ impl Host {
         }
     }
 
+    /// Returns where the host stands among those that a name may match: names and addresses before
+    /// wildcards, longer wildcards before shorter ones. The lowest is tried first.
+    #[must_use]
+    pub const fn precedence(&self) -> usize {
+        match self {
+            Self::Name(_) | Self::Ip(_) => 0,
+            Self::Wildcard(parent) => usize::MAX - parent.len(),
+        }
+    }
+
     /// Returns whether a name or address, such as one from a `Host` header, is this host.
     #[must_use]
     pub fn matches(&self, dialled: &str) -> bool {

@@ -9,14 +9,11 @@ use std::sync::Arc;
 
 use super::{Plan, Planner, Service};
 use crate::arrival::Misled;
-use crate::config::{
-    INBOUND_PORT, InboundMode, InboundPort, OUTBOUND_PORT, Protocol, TrafficRedirect,
-};
+use crate::config::{INBOUND_PORT, InboundMode, InboundPort, OUTBOUND_PORT, TrafficRedirect};
 use crate::front::{Front, InboundPorts};
 use crate::metrics::Direction;
 use crate::outbound::Outbound;
 use crate::route::Route;
-use crate::route::table::Table;
 
 /// The ways of connections that no route and no policy is for; made once, for their counters.
 pub(super) struct Through {
@@ -46,7 +43,7 @@ impl Planner {
         }
         let inbound = Front::Inbound(InboundPorts {
             by_port: by_port(&self.inbound),
-            others: Arc::new(untouched(&through.inbound)),
+            others: Arc::new(Service::through(&through.inbound)),
             through: Arc::clone(&through.inbound),
         });
         let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
@@ -87,13 +84,5 @@ const fn laxity(mode: InboundMode) -> u8 {
         InboundMode::Simple => 2,
         InboundMode::Permissive => 3,
         InboundMode::Disable => 4,
-    }
-}
-
-fn untouched(through: &Arc<Route>) -> Service {
-    Service {
-        protocol: Protocol::Tcp,
-        table: Table::new(vec![Arc::clone(through)]),
-        inbound: None,
     }
 }

@@ -157,6 +157,7 @@ fn is_what_the_upstream_said(one: &Answer, mut said: &[u8], to_head: bool, got: 
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::soup::soup;
     use super::*;
 
     /// Pieces of which answers are made, right and wrong ones.
@@ -200,24 +201,6 @@ mod tests {
         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
     ];
 
-    fn soup() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
-            12 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
-            1 => proptest::collection::vec(any::<u8>(), 0..4),
-        ];
-        let pieces = proptest::collection::vec(piece, 0..10);
-        // Here and there a byte is another one.
-        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
-        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
-            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
-            for (at, byte) in changes {
-                let length = bytes.len();
-                bytes[at % length] = byte;
-            }
-            bytes
-        })
-    }
-
     #[test]
     fn a_good_answer_and_the_one_after_it_arrive() {
         let got = ask(
@@ -239,7 +222,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
         #[test]
-        fn an_answer_is_never_that_to_another_request(input in soup()) {
+        fn an_answer_is_never_that_to_another_request(input in soup(PIECES, 10)) {
             check(&input);
         }
     }

@@ -238,6 +238,7 @@ fn is_read_again_as_it_was_read(seen: &Seen, way: Way) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::soup::soup;
     use super::*;
 
     /// Pieces of which requests are made, right and wrong ones.
@@ -292,24 +293,6 @@ mod tests {
         "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ];
-
-    fn soup() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
-            12 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
-            1 => proptest::collection::vec(any::<u8>(), 0..4),
-        ];
-        let pieces = proptest::collection::vec(piece, 0..14);
-        // Here and there a byte is another one.
-        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..3);
-        (any::<u8>(), pieces, changes).prop_map(|(how, pieces, changes)| {
-            let mut bytes = [&[how], pieces.concat().as_slice()].concat();
-            for (at, byte) in changes {
-                let length = bytes.len();
-                bytes[at % length] = byte;
-            }
-            bytes
-        })
-    }
 
     #[test]
     fn good_requests_all_arrive() {
@@ -382,7 +365,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
         #[test]
-        fn what_goes_on_has_the_one_reading_that_it_had(input in soup()) {
+        fn what_goes_on_has_the_one_reading_that_it_had(input in soup(PIECES, 14)) {
             check(&input);
         }
     }

@@ -24,9 +24,9 @@ impl Table {
     /// Orders routes: names before wildcards, longer wildcards before shorter ones.
     pub(crate) fn new(mut routes: Vec<Arc<Route>>) -> Self {
         let host = |route: &Route| route.host.as_ref().map(|host| host.name.clone());
-        routes.sort_by_key(|route| match host(route) {
-            Some(Host::Wildcard(parent)) => usize::MAX - parent.len(),
-            _ => 0,
+        routes.sort_by_key(|route| {
+            let host = route.host.as_ref();
+            host.map_or(0, |host| host.name.precedence())
         });
         let first = routes.first().map(|route| host(route));
         let one_host = routes.iter().all(|route| Some(host(route)) == first)

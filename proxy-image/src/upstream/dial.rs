@@ -17,7 +17,7 @@ use super::failure::ConnectFailure;
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to one of `addresses`: each has a head start over the next, a refusal ends it early.
-pub(super) async fn first_to_answer(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectFailure> {
+pub(crate) async fn first_to_answer(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectFailure> {
     if let [only] = addresses {
         return connected(*only)
             .await

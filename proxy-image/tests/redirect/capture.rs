@@ -52,6 +52,15 @@ impl Scene {
         route(HOST, &self.stage.client)
     }
 
+    /// The same host's port 8080, whose bytes are passed on as they come.
+    fn tcp_route(&self) -> Value {
+        let mut route = self.route();
+        route["protocol"] = json!("tcp");
+        route["port"] = json!(8080);
+        route["targetPort"] = json!(443);
+        route
+    }
+
     /// Loads the rules of a configuration with redirection, and starts its proxy.
     pub(crate) fn redirected(&self, mut config: Value) -> Proxy {
         if config.get("redirect").is_none() {
@@ -228,11 +237,7 @@ async fn a_tcp_route_is_found_by_the_addresses_of_its_host() {
     let Some(scene) = Scene::new(Families::Both, "") else {
         return;
     };
-    let mut tcp = scene.route();
-    tcp["protocol"] = json!("tcp");
-    tcp["port"] = json!(8080);
-    tcp["targetPort"] = json!(443);
-    let _proxy = scene.redirected(json!({"egress": [tcp]}));
+    let _proxy = scene.redirected(json!({"egress": [scene.tcp_route()]}));
     let answer = curl(&scene.app, &["http://external.system.com:8080/"]);
     assert!(answer.contains("mutual client=CN=client"), "{answer}");
     assert!(curl(&scene.app, &["http://other.example:8080/"]).contains("plain port=8080"));
@@ -243,10 +248,7 @@ async fn an_address_that_the_host_had_a_moment_ago_is_still_its_own() {
     let Some(scene) = Scene::new(Families::Both, "") else {
         return;
     };
-    let mut tcp = scene.route();
-    tcp["protocol"] = json!("tcp");
-    tcp["port"] = json!(8080);
-    tcp["targetPort"] = json!(443);
+    let mut tcp = scene.tcp_route();
     tcp["address"] = json!("elsewhere.example");
     let elsewhere = [scene.external.v4.into()];
     scene.net.zone.set("elsewhere.example", &elsewhere);
@@ -299,11 +301,7 @@ async fn a_host_that_cannot_be_resolved_is_never_spoken_to_in_plaintext() {
     let Some(scene) = Scene::new(Families::Both, "") else {
         return;
     };
-    let mut tcp = scene.route();
-    tcp["protocol"] = json!("tcp");
-    tcp["port"] = json!(8080);
-    tcp["targetPort"] = json!(443);
-    let proxy = scene.redirected(json!({"egress": [tcp]}));
+    let proxy = scene.redirected(json!({"egress": [scene.tcp_route()]}));
     // The application knows the address; the proxy's own question fails, so it may be the route's.
     scene.net.zone.set("external.system.com", &[]);
     let to = scene.external.address(8080);

@@ -59,7 +59,7 @@ impl<S: Session> Records<S> {
     ) -> io::Result<usize> {
         let mut used = 0;
         loop {
-            let rest = received.get_mut(used..).unwrap_or_default();
+            let rest = rest_of(received, used);
             let UnbufferedStatus { mut discard, state } = self.session.step(rest);
             let blocked = match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
