@@ -73,13 +73,14 @@ enum Command {
     Wait(WaitOptions),
 }
 
-/// Runs the command line of this process.
+/// Runs the command line of this process. `confined` is called before connections are served, once
+/// the process has given up what it does not need.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(confined: fn()) -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli {
             command: Command::Run(options),
-        }) => run::run(&options),
+        }) => run::run(&options, confined),
         Ok(Cli {
             command: Command::CheckConfig { file },
         }) => check_config::check_config(&file),

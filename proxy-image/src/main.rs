@@ -8,5 +8,12 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    mtls_proxy::cli::main()
+    mtls_proxy::cli::main(give_back_by_a_thread)
+}
+
+/// Has memory given back also when nothing more is allocated. Not from the start: the allocator is
+/// at work before the C library knows, in a static program, that stacks are not executable.
+fn give_back_by_a_thread() {
+    // Without the thread it is given back at the next allocations.
+    let _best_effort = tikv_jemalloc_ctl::background_thread::write(true);
 }

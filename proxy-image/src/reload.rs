@@ -46,8 +46,8 @@ impl Reload {
         if self.file == Path::new("-") {
             return self.listening.keep_trying().await;
         }
-        let mut last_mistake = None;
         let mut last_text = None;
+        let mut looked_at = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -58,14 +58,12 @@ impl Reload {
             // A file that is being written may be a good document before it is whole.
             let settled = last_text.as_ref() == Some(&text);
             last_text = Some(text.clone());
-            if !settled {
+            // What is wrong with a document is told once, not at every poll.
+            if !settled || looked_at.as_ref() == Some(&text) {
                 continue;
             }
-            let outcome = self.reload(text).await;
-            if let Err(mistake) = &outcome
-                && last_mistake.as_ref() != Some(mistake)
-            {
-                // Told once, not at every poll.
+            looked_at = Some(text.clone());
+            if let Err(mistake) = self.reload(text).await {
                 let file = self.file.display();
                 warn!(%file, error = mistake, "configuration not reloaded, the old stays in use");
                 self.metrics.count_reload("failed");
@@ -73,7 +71,6 @@ impl Reload {
             if self.config.load().application_ended {
                 return;
             }
-            last_mistake = outcome.err();
         }
     }
 

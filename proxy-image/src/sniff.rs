@@ -106,19 +106,19 @@ fn client_hello(read: &[u8]) -> Option<Spoken> {
 
 /// Whether this begins `METHOD TARGET HTTP/`; `None` while it may still become that.
 fn is_request_line(read: &[u8]) -> Option<bool> {
-    const LONGEST_METHOD: usize = 32;
     let end = read.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     let line = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
     let method = words.next().unwrap_or_default();
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    if method.len() > LONGEST_METHOD || method.is_empty() || !method.iter().all(token) {
+    if method.is_empty() || !method.iter().all(token) {
         return Some(false);
     }
-    let visible = |byte: &u8| byte.is_ascii_graphic();
+    // Also one that is not percent-encoded: it is HTTP, and is refused as such.
+    let of_target = |byte: &u8| byte.is_ascii_graphic() || !byte.is_ascii();
     if words
         .next()
-        .is_some_and(|target| !target.iter().all(visible))
+        .is_some_and(|target| !target.iter().all(of_target))
     {
         return Some(false);
     }
@@ -205,6 +205,8 @@ mod tests {
         check(b"SSH-2.0-x y z\r\n", Some(Spoken::Other));
         check(b"\0\0\0\x08\x04\xd2\x16\x2f", Some(Spoken::Other));
         check(b"PRI * HT", None);
+        check("GET /ü HTTP/1.1\r\n".as_bytes(), None);
+        check(&[b'A'; 200], None);
         check(PREFACE, Some(Spoken::Http2));
         check(&[22, 3, 1, 0], None);
         check(&[22, 9, 9, 9, 9, 9, 9], Some(Spoken::Other));

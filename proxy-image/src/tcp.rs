@@ -31,6 +31,7 @@ pub(crate) async fn serve(mut downstream: Downstream, service: &Service, worker:
     };
     let meter = downstream.stream.meter();
     let (outcome, error) = tokio::select! {
+        biased;
         relayed = relay::run(&mut downstream.stream, &mut upstream) => match relayed {
             Ok(()) => (Outcome::Closed, None),
             Err(error) => (Outcome::Reset, Some(error)),

@@ -46,7 +46,7 @@ pub(super) struct RunOptions {
     max_handshakes: NonZeroUsize,
 }
 
-pub(super) fn run(options: &RunOptions) -> ExitCode {
+pub(super) fn run(options: &RunOptions, confined: fn()) -> ExitCode {
     let config = match check_config::read(&options.config) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -59,6 +59,7 @@ pub(super) fn run(options: &RunOptions) -> ExitCode {
         .workers
         .map_or_else(default_workers, NonZeroUsize::get);
     confine(&config, &options.config);
+    confined();
     let options = Options {
         config_file: options.config.clone(),
         admin: options.admin_listen,

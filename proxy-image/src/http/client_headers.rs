@@ -105,11 +105,11 @@ impl Verified {
     }
 }
 
-/// Many application servers read `_` and `-` in a name as one and the same.
+/// Takes away what a client says about itself.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let ours: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_ours(name.as_str()))
+        .filter(|name| says_who_a_client_is(name.as_str()))
         .cloned()
         .collect();
     for name in ours {
@@ -117,16 +117,13 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn is_ours(name: &str) -> bool {
-    let mut bytes = name.bytes().map(|b| if b == b'_' { b'-' } else { b });
-    let begins = |prefix: &str| name.len() >= prefix.len() && bytes_begin(name, prefix);
-    begins("x-client-cert-") || bytes.by_ref().eq(XFCC.as_str().bytes())
-}
-
-fn bytes_begin(name: &str, prefix: &str) -> bool {
-    name.bytes()
-        .zip(prefix.bytes())
-        .all(|(is, wanted)| is == wanted || (is == b'_' && wanted == b'-'))
+/// Returns whether a field is one of those of this module, in whatever case. An underscore counts as
+/// a hyphen, because CGI and its heirs hand both to an application under one name.
+pub(super) fn says_who_a_client_is(name: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-');
+    let begins =
+        |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same);
+    begins("x-client-cert-") || (name.len() == XFCC.as_str().len() && begins(XFCC.as_str()))
 }
 
 #[cfg(test)]
@@ -154,6 +151,7 @@ mod tests {
             "x-client-cert-subject",
             "x_client_cert-serial",
             "x-client-cert-anything",
+            "x-client-cert-",
         ] {
             headers.append(name, HeaderValue::from_static("spoofed"));
         }
@@ -169,6 +167,7 @@ mod tests {
         assert!(!headers.contains_key("x_forwarded_client_cert"));
         assert!(!headers.contains_key("x_client_cert-serial"));
         assert!(!headers.contains_key("x-client-cert-anything"));
+        assert!(!headers.contains_key("x-client-cert-"));
         let text = |name: &str| {
             let values = headers.get_all(name).iter();
             let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();

@@ -29,6 +29,12 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
     if request.method() == Method::CONNECT {
         return Err(Refusal::Tunnel);
     }
+    // RFC 3986 section 2; the libraries read more than that.
+    if !path_and_query(request.uri()).as_str().is_ascii() {
+        return Err(Refusal::Malformed(
+            "the request target is not percent-encoded",
+        ));
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     let first = hosts.next();
     if hosts.next().is_some() {

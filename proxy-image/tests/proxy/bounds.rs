@@ -134,6 +134,11 @@ async fn the_process_has_given_up_what_it_does_not_need() {
         .find(|line| line.starts_with("Max core file size"));
     let words: Vec<_> = core.unwrap().split_whitespace().collect();
     assert_eq!(words[4..6], ["0", "0"], "{limits}");
+    // Only root may see this of a process that cannot be dumped.
+    match fs::read_to_string(format!("/proc/{}/maps", proxy.pid())) {
+        Ok(maps) => assert!(!maps.contains(" rwx"), "{maps}"),
+        Err(error) => eprintln!("SKIPPED what is both writable and executable: {error}"),
+    }
     if !proxy.log().contains(r#""landlock":"fully""#) {
         eprintln!(
             "SKIPPED what Landlock forbids: this kernel has none: {}",

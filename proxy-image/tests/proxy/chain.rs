@@ -22,14 +22,18 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) async fn to(server: u16) -> Self {
+        Self::of("http", server).await
+    }
+
+    pub(crate) async fn of(protocol: &str, server: u16) -> Self {
         let (kept, folder) = folder();
         egress::credentials(&folder, &Ca::new("ca"));
         let (port, inner) = (free_port(), free_port());
-        let proxy = Proxy::start(&json!({
-            "egress": [egress::route(port, inner, &folder.join("client"))],
-            "inbound": [inbound::port(inner, server, "STRICT", &folder)],
-        }))
-        .await;
+        let mut out = egress::route(port, inner, &folder.join("client"));
+        let mut into = inbound::port(inner, server, "STRICT", &folder);
+        out["protocol"] = protocol.into();
+        into["protocol"] = protocol.into();
+        let proxy = Proxy::start(&json!({"egress": [out], "inbound": [into]})).await;
         Self {
             proxy,
             port,

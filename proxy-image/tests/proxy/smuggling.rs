@@ -109,6 +109,10 @@ const CORPUS: &[(&str, &str)] = &[
         "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     (
+        "a target that is not percent-encoded",
+        "GET http://a/\u{fc} HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
+    (
         "a target that is only a host",
         "GET b HTTP/1.1\r\nHost: a\r\n\r\n",
     ),

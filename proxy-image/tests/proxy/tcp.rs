@@ -4,17 +4,24 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Proxy, eventually, free_port, local};
+use crate::chain::Chain;
+use crate::harness::{PATIENCE, Proxy, eventually, free_port, local};
 use crate::stub;
+
+const MUCH: usize = 24 * 1024 * 1024;
+
+/// Bytes that show when some are lost, doubled or moved.
+fn much() -> Vec<u8> {
+    (0..MUCH as u32 / 4).flat_map(u32::to_be_bytes).collect()
+}
 
 #[tokio::test]
 async fn a_half_close_is_kept_with_24_mib_the_other_way() {
-    const MUCH: usize = 24 * 1024 * 1024;
     let upstream = stub::listen(|mut tcp| async move {
         let mut question = String::new();
         tcp.read_to_string(&mut question).await.unwrap();
         assert_eq!(question, "all of it, please");
-        tcp.write_all(&vec![b'x'; MUCH]).await.unwrap();
+        tcp.write_all(&much()).await.unwrap();
     })
     .await;
     let port = free_port();
@@ -28,7 +35,7 @@ async fn a_half_close_is_kept_with_24_mib_the_other_way() {
     tcp.shutdown().await.unwrap();
     let mut answer = Vec::new();
     tcp.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(answer.len(), MUCH);
+    assert!(answer == much(), "{} bytes", answer.len());
     let series = format!(
         r#"mtls_proxy_bytes_total{{direction="egress",flow="sent",route="a.example:{port}"}}"#
     );
@@ -36,6 +43,48 @@ async fn a_half_close_is_kept_with_24_mib_the_other_way() {
         proxy.metric(&series).await == MUCH as u64
     })
     .await;
+}
+
+/// Here the end is said by TLS, too: by close_notify (RFC 8446 section 6.1).
+#[tokio::test]
+async fn a_half_close_is_kept_through_tls_by_whichever_side() {
+    let asked = stub::listen(|mut tcp| async move {
+        let mut question = String::new();
+        tcp.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "all of it, please");
+        tcp.write_all(&much()).await.unwrap();
+    })
+    .await;
+    let chain = Chain::of("tcp", asked.port()).await;
+    let mut tcp = TcpStream::connect(local(chain.port)).await.unwrap();
+    tcp.write_all(b"all of it, please").await.unwrap();
+    tcp.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    tcp.read_to_end(&mut answer).await.unwrap();
+    assert!(answer == much(), "{} bytes", answer.len());
+
+    let (told, mut heard) = tokio::sync::mpsc::channel(1);
+    let short = stub::listen(move |mut tcp| {
+        let told = told.clone();
+        async move {
+            tcp.write_all(b"send it").await.unwrap();
+            tcp.shutdown().await.unwrap();
+            let mut all = Vec::new();
+            tcp.read_to_end(&mut all).await.unwrap();
+            told.send(all).await.unwrap();
+        }
+    })
+    .await;
+    let chain = Chain::of("tcp", short.port()).await;
+    let mut tcp = TcpStream::connect(local(chain.port)).await.unwrap();
+    let mut question = String::new();
+    tcp.read_to_string(&mut question).await.unwrap();
+    assert_eq!(question, "send it");
+    tcp.write_all(&much()).await.unwrap();
+    tcp.shutdown().await.unwrap();
+    let all = tokio::time::timeout(PATIENCE, heard.recv()).await;
+    let all = all.expect("in time").unwrap();
+    assert!(all == much(), "{} bytes", all.len());
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 
 use httparse::Header;
 
+use crate::http::client_headers::says_who_a_client_is;
+
 /// More fields than this are unusual.
 const MOST_FIELDS: usize = 100;
 
@@ -95,19 +97,10 @@ impl Known {
             17 if is("transfer-encoding") => Self::TransferEncoding,
             18 if is("proxy-authenticate") => Self::HopByHop,
             19 if is("proxy-authorization") => Self::HopByHop,
-            15.. if is_identity(name) => Self::Identity,
+            14.. if says_who_a_client_is(name) => Self::Identity,
             _ => Self::Other,
         }
     }
-}
-
-/// Fields that say who a client is: `x-forwarded-client-cert` and `x-client-cert-*`. An underscore
-/// counts as a hyphen, because CGI and its heirs hand both to an application under one name.
-fn is_identity(name: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a.to_ascii_lowercase() == b || (a == b'_' && b == b'-');
-    let begins =
-        |prefix: &str| name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(same);
-    begins("x-client-cert-") || (name.len() == 23 && begins("x-forwarded-client-cert"))
 }
 
 /// Returns whether `Connection` says `close`; `None` when it asks for a switch of protocols.

@@ -27,6 +27,7 @@ fn a_usual_request_goes_on_without_its_hop_by_hop_fields() {
     let text = "GET /a?b HTTP/1.1\r\nHost:  shop.example:80 \r\nConnection: keep-alive, X-Private\r\n\
                 X-Private: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authorization: Basic eA==\r\n\
                 X-Forwarded-Client-Cert: Hash=spoof\r\nX_Client_Cert_Subject: CN=spoof\r\n\
+                X-Client-Cert-: nothing\r\n\
                 traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\nrest";
     let expected = "GET /a?b HTTP/1.1\r\nHost: shop.example:80\r\n\
                     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\
