@@ -14,7 +14,7 @@ use tracing::info;
 use crate::connection::{Downstream, Peer};
 use crate::route::Route;
 use crate::stream::Meter;
-use crate::telemetry::line::RequestLine;
+use crate::telemetry::line::{AccessLine as _, ConnectionLine, RequestLine};
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,19 +86,19 @@ impl ConnectionRecord {
         metrics.connection_seconds.observe(elapsed.as_secs_f64());
         metrics.received.inc_by(received);
         metrics.sent.inc_by(sent);
-        info!(
-            target: "mtls_proxy::access",
-            direction = self.route.direction.label(),
-            route = self.route.name,
-            peer.address = %self.peer.address,
-            peer.identity = self.peer.name(),
-            outcome = outcome.label(),
-            error = error.map(tracing::field::display),
-            bytes.received = received,
-            bytes.sent = sent,
-            duration_ms = millis(elapsed),
-            "connection closed"
-        );
+        let error = error.map(ToString::to_string);
+        let line = ConnectionLine {
+            direction: self.route.direction.label(),
+            route: &self.route.name,
+            peer_address: self.peer.address,
+            peer_identity: self.peer.name(),
+            outcome: outcome.label(),
+            error: error.as_deref(),
+            received,
+            sent,
+            duration: elapsed,
+        };
+        line.write();
     }
 }
 
@@ -186,9 +186,4 @@ pub(crate) fn malformed(from: &Peer, why: &str) {
         http.status = 400,
         "request refused"
     );
-}
-
-/// Milliseconds with three decimals.
-fn millis(elapsed: std::time::Duration) -> f64 {
-    (elapsed.as_secs_f64() * 1e6).round() / 1e3
 }
