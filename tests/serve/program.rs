@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,6 +96,8 @@ impl Program {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                // Its last line may still be on the way.
+                wait_until("the log's end", || self.log.0.ended.load(Ordering::Acquire));
                 return (status, self.log());
             }
             assert!(
@@ -158,6 +161,7 @@ struct Log(Arc<Lines>);
 struct Lines {
     lines: Mutex<Vec<Value>>,
     more: Condvar,
+    ended: AtomicBool,
 }
 
 impl Log {
@@ -171,6 +175,7 @@ impl Log {
                 lines.lines.lock().unwrap().push(line);
                 lines.more.notify_all();
             }
+            lines.ended.store(true, Ordering::Release);
         });
         log
     }
