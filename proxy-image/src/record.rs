@@ -14,7 +14,7 @@ use tracing::info;
 use crate::connection::{Downstream, Peer};
 use crate::route::Route;
 use crate::stream::Meter;
-use crate::telemetry::line::{AccessLine as _, ConnectionLine, RequestLine};
+use crate::telemetry::line::AccessLine;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +87,17 @@ impl ConnectionRecord {
         metrics.received.inc_by(received);
         metrics.sent.inc_by(sent);
         let error = error.map(ToString::to_string);
-        let line = ConnectionLine {
-            direction: self.route.direction.label(),
-            route: &self.route.name,
+        let line = AccessLine {
+            message: "connection closed",
+            direction: Some(self.route.direction.label()),
+            route: Some(&self.route.name),
             peer_address: self.peer.address,
             peer_identity: self.peer.name(),
-            outcome: outcome.label(),
+            method: None,
+            path: None,
+            status: None,
+            complete: None,
+            outcome: Some(outcome.label()),
             error: error.as_deref(),
             received,
             sent,
@@ -158,15 +163,17 @@ impl Drop for RequestRecord {
             metrics.sent.inc_by(self.sent);
         }
         let route = self.route.as_deref();
-        let line = RequestLine {
+        let line = AccessLine {
+            message: "request served",
             direction: route.map(|route| route.direction.label()),
             route: route.map(|route| route.name.as_str()),
             peer_address: self.peer.address,
             peer_identity: self.peer.name(),
-            method: self.method.as_str(),
-            path: &self.path,
+            method: Some(self.method.as_str()),
+            path: Some(&self.path),
             status: self.status.map(|status| status.as_u16()),
-            complete: self.complete,
+            complete: Some(self.complete),
+            outcome: None,
             error: self.error.as_deref(),
             received: self.received,
             sent: self.sent,

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 /// A line that is being written.
-pub(crate) struct Line<'o>(pub(super) &'o mut Vec<u8>);
+pub(super) struct Line<'o>(pub(super) &'o mut Vec<u8>);
 
 impl Line<'_> {
     /// Adds what is JSON already.

@@ -28,7 +28,7 @@ fn parsed(bytes: &[u8]) -> Value {
     value
 }
 
-fn assert_the_same_both_ways(line: &impl AccessLine) {
+fn assert_the_same_both_ways(line: &AccessLine<'_>) {
     let kept = Kept::default();
     let writer = kept.clone();
     let general = tracing_subscriber::fmt::layer()
@@ -44,21 +44,23 @@ fn assert_the_same_both_ways(line: &impl AccessLine) {
 
 #[test]
 fn requests_are_written_the_same_both_ways() {
-    let full = RequestLine {
+    let full = AccessLine {
+        message: "request served",
         direction: Some("inbound"),
         route: Some("inbound:8443"),
         peer_address: "127.0.0.1:5".parse().unwrap(),
         peer_identity: Some("CN=\"a\\b\"\n\u{e9}"),
-        method: "GET",
-        path: "/a\"b",
+        method: Some("GET"),
+        path: Some("/a\"b"),
         status: Some(502),
-        complete: true,
+        complete: Some(true),
+        outcome: None,
         error: Some("upstream_broken: x"),
         received: 1,
         sent: u64::MAX,
         duration: Duration::from_nanos(12_345_678),
     };
-    let bare = RequestLine {
+    let bare = AccessLine {
         direction: None,
         route: None,
         peer_identity: None,
@@ -74,18 +76,23 @@ fn requests_are_written_the_same_both_ways() {
 
 #[test]
 fn connections_are_written_the_same_both_ways() {
-    let full = ConnectionLine {
-        direction: "egress",
-        route: "a.example:80",
+    let full = AccessLine {
+        message: "connection closed",
+        direction: Some("egress"),
+        route: Some("a.example:80"),
         peer_address: "[::1]:1".parse().unwrap(),
         peer_identity: Some("spiffe://x/\u{7f}y"),
-        outcome: "reset",
+        method: None,
+        path: None,
+        status: None,
+        complete: None,
+        outcome: Some("reset"),
         error: Some("said \"no\""),
         received: 0,
         sent: 7,
         duration: Duration::from_micros(1_005),
     };
-    let bare = ConnectionLine {
+    let bare = AccessLine {
         peer_identity: None,
         error: None,
         ..full.clone()
