@@ -56,13 +56,15 @@ impl Reload {
             let text = tokio::fs::read_to_string(&self.file).await;
             let text = text.map_err(|error| format!("cannot be read: {error}"));
             // A file that is being written may be a good document before it is whole.
-            let settled = last_text.as_ref() == Some(&text);
-            last_text = Some(text.clone());
-            // What is wrong with a document is told once, not at every poll.
-            if !settled || looked_at.as_ref() == Some(&text) {
+            if last_text.as_ref() != Some(&text) {
+                last_text = Some(text);
                 continue;
             }
-            looked_at = Some(text.clone());
+            // What is wrong with a document is told once, not at every poll.
+            if looked_at == last_text {
+                continue;
+            }
+            looked_at.clone_from(&last_text);
             if let Err(mistake) = self.reload(text).await {
                 let file = self.file.display();
                 warn!(%file, error = mistake, "configuration not reloaded, the old stays in use");

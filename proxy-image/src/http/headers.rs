@@ -30,7 +30,8 @@ pub(super) fn authority_of<B>(request: &Request<B>) -> Result<String, Refusal> {
         return Err(Refusal::Tunnel);
     }
     // RFC 3986 section 2; the libraries read more than that.
-    if !path_and_query(request.uri()).as_str().is_ascii() {
+    let target = request.uri().path_and_query();
+    if !target.is_none_or(|target| target.as_str().is_ascii()) {
         return Err(Refusal::Malformed(
             "the request target is not percent-encoded",
         ));
