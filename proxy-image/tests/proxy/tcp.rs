@@ -1,5 +1,7 @@
 //! Protocol tcp: bytes as they come.
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,27 +17,37 @@ fn much() -> Vec<u8> {
     (0..MUCH as u32 / 4).flat_map(u32::to_be_bytes).collect()
 }
 
-#[tokio::test]
-async fn a_half_close_is_kept_with_24_mib_the_other_way() {
-    let upstream = stub::listen(|mut tcp| async move {
+/// An upstream that answers when the question has ended.
+async fn answering_much() -> SocketAddr {
+    stub::listen(|mut tcp| async move {
         let mut question = String::new();
         tcp.read_to_string(&mut question).await.unwrap();
         assert_eq!(question, "all of it, please");
         tcp.write_all(&much()).await.unwrap();
     })
-    .await;
-    let port = free_port();
-    let config = json!({"egress": [{
-        "host": "a.example", "port": port, "targetPort": upstream.port(),
-        "address": "127.0.0.1", "protocol": "tcp", "tls": {"mode": "DISABLE"},
-    }]});
-    let proxy = Proxy::start(&config).await;
+    .await
+}
+
+/// Asks it through a port of the proxy.
+async fn ask_for_much(port: u16) {
     let mut tcp = TcpStream::connect(local(port)).await.unwrap();
     tcp.write_all(b"all of it, please").await.unwrap();
     tcp.shutdown().await.unwrap();
     let mut answer = Vec::new();
     tcp.read_to_end(&mut answer).await.unwrap();
     assert!(answer == much(), "{} bytes", answer.len());
+}
+
+#[tokio::test]
+async fn a_half_close_is_kept_with_24_mib_the_other_way() {
+    let upstream = answering_much().await;
+    let port = free_port();
+    let config = json!({"egress": [{
+        "host": "a.example", "port": port, "targetPort": upstream.port(),
+        "address": "127.0.0.1", "protocol": "tcp", "tls": {"mode": "DISABLE"},
+    }]});
+    let proxy = Proxy::start(&config).await;
+    ask_for_much(port).await;
     let series = format!(
         r#"mtls_proxy_bytes_total{{direction="egress",flow="sent",route="a.example:{port}"}}"#
     );
@@ -48,20 +60,9 @@ async fn a_half_close_is_kept_with_24_mib_the_other_way() {
 /// Here the end is said by TLS, too: by close_notify (RFC 8446 section 6.1).
 #[tokio::test]
 async fn a_half_close_is_kept_through_tls_by_whichever_side() {
-    let asked = stub::listen(|mut tcp| async move {
-        let mut question = String::new();
-        tcp.read_to_string(&mut question).await.unwrap();
-        assert_eq!(question, "all of it, please");
-        tcp.write_all(&much()).await.unwrap();
-    })
-    .await;
+    let asked = answering_much().await;
     let chain = Chain::of("tcp", asked.port()).await;
-    let mut tcp = TcpStream::connect(local(chain.port)).await.unwrap();
-    tcp.write_all(b"all of it, please").await.unwrap();
-    tcp.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    tcp.read_to_end(&mut answer).await.unwrap();
-    assert!(answer == much(), "{} bytes", answer.len());
+    ask_for_much(chain.port).await;
 
     let (told, mut heard) = tokio::sync::mpsc::channel(1);
     let short = stub::listen(move |mut tcp| {
