@@ -23,8 +23,14 @@ use crate::patch;
 use crate::review::{self, Malformed, Owner, Pod, Request, Verdict};
 use crate::sidecar::{Place, SecretNeed, Sidecar, Status, Understood, flaws};
 
-/// What the core may ask about the cluster; answered from a cache, never by a call.
+/// What the core may ask about the cluster.
 pub trait Namespaces: Send + Sync {
+    /// Returns whether what is asked for a pod of this namespace is answered from memory. Otherwise
+    /// the decision may take a call, and the thread that makes it waits.
+    fn answers_at_once(&self, _namespace: &str) -> bool {
+        true
+    }
+
     /// Returns the annotations of a namespace, or `None` when they cannot be known.
     fn annotations(&self, namespace: &str) -> Option<Map<String, Value>>;
 
@@ -101,7 +107,12 @@ pub fn admit(
     namespaces: &dyn Namespaces,
     review: &[u8],
 ) -> Result<Admission, Unreadable> {
-    let request = Request::read(review)?;
+    Ok(answer(config, namespaces, Request::read(review)?))
+}
+
+/// Answers a request that has been read.
+#[must_use]
+pub fn answer(config: &Config, namespaces: &dyn Namespaces, request: Request) -> Admission {
     let pod = Pod::new(&request.object);
     let mut outcome = match rules::outside(&request) {
         Some(reason) => Outcome::skip(reason, false),
@@ -116,7 +127,7 @@ pub fn admit(
         let flaws = outcome.secret_flaws(namespaces, &request.namespace);
         outcome.warnings.extend(flaws);
     }
-    Ok(Admission {
+    Admission {
         reply: reply(&request.uid, &outcome),
         uid: request.uid,
         name: pod.name().to_owned(),
@@ -126,7 +137,7 @@ pub fn admit(
         asked: outcome.asked,
         namespace: request.namespace,
         dry_run: request.dry_run,
-    })
+    }
 }
 
 /// Decides about a pod that is to be created in a namespace, or the template of one: an object with

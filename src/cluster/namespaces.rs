@@ -84,6 +84,12 @@ impl Namespaces {
             .map(|object| NamespaceMeta::of(&object))
     }
 
+    /// Returns whether [`Self::get`] has an answer.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        self.known.get(&ObjectRef::new(name)).is_some()
+    }
+
     /// Returns the annotations that the cache holds for a namespace.
     #[must_use]
     pub fn annotations(&self, name: &str) -> Option<BTreeMap<String, String>> {

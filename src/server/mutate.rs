@@ -1,6 +1,7 @@
 //! `POST /mutate`: one review in, one review out. In: HTTP. Out: HTTP, a log line and a count.
 //! What is decided, is decided by [`crate::admit`]; pods and reviews are never logged.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,11 +13,16 @@ use http::{HeaderValue, Request, header};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::body::{self, Review};
+use super::body;
 use super::connection::Peer;
 use super::refusal::Refusal;
 use super::{Limits, Webhook};
-use crate::admit::{Admission, admit};
+use crate::admit::{self, Admission, Unreadable};
+use crate::review;
+
+/// The longest review, in bytes, that is decided between two others on the same thread: half a
+/// millisecond of work, less than what waking another thread can take on a busy node.
+const SMALL: usize = 64 << 10;
 
 pub(super) fn routes(webhook: Webhook) -> Router {
     Router::new()
@@ -48,21 +54,20 @@ impl Webhook {
             return Err(Refusal::NotJson);
         }
         let review = body::read(request, &self.memory, deadline).await?;
+        let small = review.bytes.len() <= SMALL;
+        let read = move || (review::Request::read(&review.bytes), review);
+        let (request, review) = run(small, deadline, read).await?;
+        let request = request
+            .map_err(|malformed| Refusal::Unreadable(Unreadable::from(malformed).to_string()))?;
+        let here = small && self.namespaces.answers_at_once(&request.namespace);
         let webhook = Arc::clone(self);
-        // A thread of its own: a large review delays nobody's handshake, and a panic, which would be
-        // a defect, costs one review.
-        let decided = tokio::task::spawn_blocking(move || webhook.decide(&review));
-        match timeout_at(deadline, decided).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panicked)) => Err(Refusal::Failed),
-            Err(_elapsed) => Err(Refusal::Overloaded),
-        }
-    }
-
-    fn decide(&self, review: &Review) -> Result<Admission, Refusal> {
-        let config = self.config.load();
-        admit(&config, self.namespaces.as_ref(), &review.bytes)
-            .map_err(|unreadable| Refusal::Unreadable(unreadable.to_string()))
+        let decide = move || {
+            // Its memory stays counted even if nobody waits for the answer any more.
+            let _counted = review;
+            let config = webhook.config.load();
+            admit::answer(&config, webhook.namespaces.as_ref(), request)
+        };
+        run(here, deadline, decide).await
     }
 
     fn record(&self, answer: &Result<Admission, Refusal>, started: Instant, peer: Option<Peer>) {
@@ -96,6 +101,23 @@ impl Webhook {
                 }
             }
         }
+    }
+}
+
+/// Does something here, or on a thread of its own if it may take long: then nobody else waits for it.
+/// A panic, which would be a defect, costs one review and not the connection.
+async fn run<T: Send + 'static>(
+    here: bool,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    if here {
+        return catch_unwind(AssertUnwindSafe(work)).map_err(|_panicked| Refusal::Failed);
+    }
+    match timeout_at(deadline, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_panicked)) => Err(Refusal::Failed),
+        Err(_elapsed) => Err(Refusal::Overloaded),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tracing::info;
 
@@ -30,6 +31,10 @@ pub(super) struct ClusterNamespaces {
 }
 
 impl Namespaces for ClusterNamespaces {
+    fn answers_at_once(&self, namespace: &str) -> bool {
+        self.secrets.is_none() && self.cache.holds(namespace)
+    }
+
     fn annotations(&self, namespace: &str) -> Option<Map<String, Value>> {
         Some(as_json(self.look_up(namespace)?.annotations))
     }
@@ -46,7 +51,7 @@ impl Namespaces for ClusterNamespaces {
         let Some(secrets) = &self.secrets else {
             return BTreeMap::new();
         };
-        self.runtime.block_on(secrets.all_keys(namespace, names))
+        self.wait_for(secrets.all_keys(namespace, names))
     }
 }
 
@@ -55,11 +60,10 @@ impl ClusterNamespaces {
         self.cache.get(namespace).or_else(|| self.ask(namespace))
     }
 
-    /// Asks for a namespace that was made a moment ago. Reviews are decided on threads that may
-    /// wait.
+    /// Asks for a namespace that was made a moment ago.
     fn ask(&self, namespace: &str) -> Option<NamespaceMeta> {
         let look_up = timeout(NAMESPACE_PATIENCE, self.cache.look_up(namespace));
-        match self.runtime.block_on(look_up) {
+        match self.wait_for(look_up) {
             Ok(Ok(meta)) => Some(meta),
             Ok(Err(error)) => {
                 info!(error = in_full(&error), "namespace not read");
@@ -67,6 +71,12 @@ impl ClusterNamespaces {
             }
             Err(_elapsed) => None,
         }
+    }
+
+    /// Waits on this thread. That may be one of the runtime's own, when the cache forgot between the
+    /// question whether it knows and the question itself; so another takes over what it served.
+    fn wait_for<T>(&self, answer: impl Future<Output = T>) -> T {
+        block_in_place(|| self.runtime.block_on(answer))
     }
 }
 
