@@ -25,6 +25,7 @@ use crate::metrics::{Direction, Metrics, RouteMetrics};
 use crate::rotation::Live;
 use crate::rotation::NotLoaded;
 use crate::tls::client::ClientState;
+use crate::tls::generation::Generation;
 
 /// The name of the way that redirected connections take when no route is for them.
 const PASSTHROUGH: &str = "passthrough";
@@ -209,13 +210,13 @@ impl Route {
         }
     }
 
-    /// Returns the generation of the credentials in use; 0 without TLS.
+    /// Returns the generation of the credentials in use.
     ///
     /// # Errors
     /// There are no credentials yet.
-    pub(crate) fn generation(&self) -> Result<u64, NotLoaded> {
+    pub(crate) fn generation(&self) -> Result<Generation, NotLoaded> {
         match &self.tls {
-            None => Ok(0),
+            None => Ok(Generation::PLAIN),
             Some(live) => live.current().map(|state| state.generation),
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod failure;
+pub mod generation;
 pub mod server;
 mod verify;
 

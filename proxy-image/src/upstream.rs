@@ -22,6 +22,7 @@ use crate::stream::secured::Secured;
 use crate::stream::{Layer, Stream};
 use crate::tls::client::ClientState;
 use crate::tls::failure::{HandshakeFailure, Peer};
+use crate::tls::generation::Generation;
 use crate::upstream::failure::ConnectFailure;
 use crate::worker::Shared;
 
@@ -32,8 +33,8 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// An open connection to an upstream.
 pub(crate) struct Connected {
     pub(crate) stream: Stream,
-    /// Of the credentials that it was opened with; 0 without TLS.
-    pub(crate) generation: u64,
+    /// Of the credentials that it was opened with.
+    pub(crate) generation: Generation,
     /// Whether HTTP/2 is spoken on it.
     pub(crate) http2: bool,
 }
@@ -99,7 +100,7 @@ pub(crate) async fn connect(wanted: &Wanted<'_>) -> Result<Connected, ConnectFai
     let Some(state) = state else {
         return Ok(Connected {
             stream: Stream::new(Layer::Plain(tcp)),
-            generation: 0,
+            generation: Generation::PLAIN,
             http2: wanted.offer == Offer::Http2,
         });
     };

@@ -19,6 +19,7 @@ use super::sender::{Sender, Spawn};
 use crate::config::RetryOn;
 use crate::route::Route;
 use crate::stream::Meter;
+use crate::tls::generation::Generation;
 use crate::upstream::{self, Connected, Offer, Wanted};
 use crate::worker::Worker;
 
@@ -28,7 +29,7 @@ pub(super) struct Connection {
     sender: Sender,
     meter: Arc<Meter>,
     /// Of the credentials that it was opened with.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// The name that was dialled, on a wildcard route.
     pub(super) name: Option<Box<str>>,
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::client::Connection;
+use crate::tls::generation::Generation;
 use crate::upstream::Offer;
 
 /// More idle connections than this are closed.
@@ -18,7 +19,7 @@ impl Pool {
     pub(super) fn take(
         &self,
         name: Option<&str>,
-        generation: u64,
+        generation: Generation,
         offer: Offer,
     ) -> Option<Connection> {
         let mut idle = self.lock();

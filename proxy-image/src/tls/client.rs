@@ -11,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use crate::config::{EgressRoute, Host, MinProtocolVersion, SubjectAltName};
 use crate::credentials::Credentials;
 
+use super::generation::Generation;
 use super::verify::UpstreamVerifier;
 use super::{alpn_protocols, provider, versions};
 
@@ -23,8 +24,8 @@ const REMEMBERED_NAMES: usize = 8;
 pub struct ClientState {
     /// The configuration.
     pub config: Arc<ClientConfig>,
-    /// Counts the loads of this route's credentials, from 1.
-    pub generation: u64,
+    /// Which load of this route's credentials it is of.
+    pub generation: Generation,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -59,7 +60,7 @@ impl ClientState {
         config.resumption = Resumption::in_memory_sessions(REMEMBERED_NAMES);
         Self {
             config: Arc::new(config),
-            generation,
+            generation: Generation::new(generation, credentials),
             server_name: route
                 .tls
                 .sni
@@ -115,7 +116,7 @@ fn expected_names(route: &EgressRoute) -> Vec<SubjectAltName> {
 impl fmt::Debug for ClientState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientState")
-            .field("generation", &self.generation)
+            .field("generation", &self.generation.number)
             .field("server_name", &self.server_name)
             .finish_non_exhaustive()
     }

@@ -9,6 +9,8 @@ mod dns;
 #[cfg(test)]
 mod end_to_end;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod identity;
@@ -22,6 +24,9 @@ mod mount;
 mod openssl;
 #[cfg(test)]
 mod pki;
+#[cfg(test)]
+#[path = "../ports/mod.rs"]
+mod ports;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]

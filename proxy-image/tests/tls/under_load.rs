@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::mount::Mount;
 use crate::pki::{Ca, Leaf};
-use crate::processes::{Proxy, eventually, free_port, quoted};
+use crate::ports::free_port;
+use crate::processes::{Proxy, eventually, quoted};
 use crate::rotation::{files, issue};
 
 const PUMPS: usize = 5;
@@ -22,19 +23,19 @@ const USERS: u64 = 2;
 const BLOCK: usize = 20_000;
 
 /// A message of HTTP/1.1 with a Content-Length.
-struct Message {
+pub(crate) struct Message {
     head: Vec<String>,
     body: Vec<u8>,
 }
 
 impl Message {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let headers = self.head.iter().filter_map(|line| line.split_once(": "));
         let mut values = headers.filter(|(key, _)| key.eq_ignore_ascii_case(name));
         values.next().map(|(_, value)| value)
     }
 
-    fn read(from: &mut impl io::BufRead) -> io::Result<Self> {
+    pub(crate) fn read(from: &mut impl io::BufRead) -> io::Result<Self> {
         let mut message = Self {
             head: Vec::new(),
             body: Vec::new(),
@@ -140,7 +141,7 @@ fn block(number: usize) -> Vec<u8> {
         .collect()
 }
 
-fn dial(port: u16) -> io::Result<TcpStream> {
+pub(crate) fn dial(port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     Ok(stream)

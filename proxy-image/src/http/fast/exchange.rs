@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use super::Afterwards;
 use super::answer::Broken;
 use super::ask::{Head, NoAnswer, ask};
-use super::idle::{Idle, Waiting};
+use super::idle::{self, Idle, Waiting};
 use super::patience::{Over, Patience};
 use super::request::Request;
 use crate::http::Session;
@@ -53,9 +53,12 @@ async fn answered(
     let dialled = request.dialled.as_deref();
     let generation = route.generation();
     let generation = generation.map_err(|missing| Refusal::Connect(missing.into()))?;
-    if let Some(idle) = route.idle(session.worker.index)
-        && let Some(mut up) = idle.take(dialled, generation).await
+    if let Some(waiting) = route.idle(session.worker.index)
+        && let Some(mut up) = waiting.take(dialled, generation).await
     {
+        if up.generation != generation {
+            idle::renew(request, session);
+        }
         match ask(&mut up.stream, request, patience, session).await {
             Ok(head) => return Ok((head, up)),
             // The upstream closed it while the request was on its way.

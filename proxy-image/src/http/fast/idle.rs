@@ -2,13 +2,18 @@
 //! first. None of them is trusted: an upstream may have closed it since.
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::request::Request;
+use crate::http::Session;
 use crate::route::Route;
 use crate::scratch;
 use crate::stream::Stream;
+use crate::tls::generation::Generation;
+use crate::upstream::{self, Connected, Offer, Wanted};
 use crate::worker::Worker;
 
 /// More than this are closed.
@@ -18,27 +23,36 @@ const ROUND: Duration = Duration::from_secs(5);
 
 /// Connections that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Idle(Mutex<Vec<Waiting>>);
+pub(crate) struct Idle {
+    waiting: Mutex<Vec<Waiting>>,
+    /// Whether one is being opened to take the place of an older one.
+    renewing: AtomicBool,
+}
 
 /// A connection with what has to be known to use it again.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) stream: Stream,
     /// Of the credentials that it was opened with.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
     /// The name that was dialled, on a wildcard route.
     pub(super) dialled: Option<Box<str>>,
     pub(super) since: Instant,
 }
 
 impl Idle {
-    /// Takes a living connection for a name, opened with the credentials of today.
-    pub(super) async fn take(&self, dialled: Option<&str>, generation: u64) -> Option<Waiting> {
+    /// Takes a living connection for a name, opened with the credentials of today or, while these
+    /// are new, with those of before.
+    pub(super) async fn take(&self, dialled: Option<&str>, today: Generation) -> Option<Waiting> {
         poll_fn(|cx| {
             let mut waiting = self.lock();
-            let fits =
-                |one: &Waiting| one.generation == generation && one.dialled.as_deref() == dialled;
-            while let Some(index) = waiting.iter().rposition(fits) {
+            let fits = |one: &Waiting| one.dialled.as_deref() == dialled;
+            let current = |one: &Waiting| one.generation == today && fits(one);
+            let older = |one: &Waiting| today.hands_over_from(one.generation) && fits(one);
+            while let Some(index) = {
+                let newest = waiting.iter().rposition(current);
+                newest.or_else(|| waiting.iter().rposition(older))
+            } {
                 let mut one = waiting.swap_remove(index);
                 if is_quiet(cx, &mut one.stream) {
                     return Poll::Ready(Some(one));
@@ -67,8 +81,47 @@ impl Idle {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens a connection with the credentials of today, for the requests to come. One at a time, so
+/// that the handshakes are no burden to the requests of now.
+pub(super) fn renew(request: &Request, session: &Session) {
+    let (route, worker) = (Arc::clone(&request.route), Arc::clone(&session.worker));
+    let (dialled, headed_to) = (request.dialled.clone(), session.headed_to);
+    let idle = route.idle(worker.index);
+    if idle.is_none_or(|idle| idle.renewing.swap(true, Ordering::Relaxed)) {
+        return;
+    }
+    let upstreams = worker.upstreams.clone();
+    upstreams.spawn(async move {
+        let wanted = Wanted {
+            route: &route,
+            shared: &worker.shared,
+            dialled: dialled.as_deref(),
+            headed_to,
+            offer: Offer::Http1,
+        };
+        let opened = upstream::connect(&wanted).await;
+        if let Some(idle) = route.idle(worker.index) {
+            idle.renewing.store(false, Ordering::Relaxed);
+        }
+        // A failure will meet the next request that needs a connection, and be told there.
+        if let Ok(Connected {
+            stream, generation, ..
+        }) = opened
+        {
+            let since = Instant::now();
+            let new = Waiting {
+                stream,
+                generation,
+                dialled,
+                since,
+            };
+            Idle::put(&route, &worker, new);
+        }
+    });
 }
 
 /// Closes what has waited too long, was closed by the upstream, or bears old credentials. Ends when
