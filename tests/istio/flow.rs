@@ -7,7 +7,8 @@ use std::path::Path;
 use mtls_proxy::config::Config;
 use serde_json::Value;
 
-use crate::programs::{Certificates, Nginx, Proxy, curl, free_port, injector, until};
+use crate::ports::free_port;
+use crate::programs::{Certificates, Nginx, Proxy, curl, injector, until};
 
 fn fixture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");

@@ -10,4 +10,6 @@
 mod cases;
 mod flow;
 mod manifests;
+#[path = "../../proxy-image/tests/ports/mod.rs"]
+mod ports;
 mod programs;

@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::egress;
-use crate::harness::{PATIENCE, Proxy, eventually, exchange, folder, free_port, get, local};
+use crate::harness::{PATIENCE, Proxy, eventually, exchange, folder, get, local};
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 fn plain(port: u16, target: u16, protocol: &str) -> Value {

@@ -6,10 +6,11 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::egress;
-use crate::harness::{Proxy, eventually, folder, free_port, text};
+use crate::harness::{Proxy, eventually, folder, text};
 use crate::inbound;
 use crate::peers::{Peer, find, output_of, python_with, script};
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 /// A proxy whose egress route leads to its inbound port.

@@ -7,9 +7,10 @@ use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
-use crate::harness::{Proxy, curl, eventually, folder, free_port, get, local, text};
+use crate::harness::{Proxy, curl, eventually, folder, get, local, text};
 use crate::nginx::Nginx;
 use crate::pki::{Ca, Leaf, Valid};
+use crate::ports::free_port;
 use crate::stub;
 
 pub(crate) const HOST: &str = "external.system.com";

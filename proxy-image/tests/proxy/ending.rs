@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Proxy, eventually, free_port, local};
+use crate::harness::{Proxy, eventually, local};
+use crate::ports::free_port;
 use crate::stub;
 
 fn config(port: u16, target: u16, ended: bool) -> Value {

@@ -13,10 +13,11 @@ use tokio::net::TcpStream;
 use config::{Envoy, Wire, cluster, http_filter, listener, server, tcp_filter};
 
 use crate::egress::{self, HOST};
-use crate::harness::{Proxy, curl, folder, free_port, get, local};
+use crate::harness::{Proxy, curl, folder, get, local};
 use crate::inbound::{self, port};
 use crate::peers::find;
 use crate::pki::{Ca, Leaf};
+use crate::ports::free_port;
 use crate::stub;
 
 /// Makes credentials of a CA that nobody trusts.

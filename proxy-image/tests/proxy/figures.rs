@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::harness::{Proxy, curl, eventually, folder, free_port, get, text};
+use crate::harness::{Proxy, curl, eventually, folder, get, text};
 use crate::inbound::{as_client, credentials, port};
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 /// The names that dashboards and alerts are built on.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -201,12 +203,6 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Returns a port of 127.0.0.1 on which nothing listens.
-pub(crate) fn free_port() -> u16 {
-    let socket = TcpListener::bind(local(0)).unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 pub(crate) fn local(port: u16) -> SocketAddr {

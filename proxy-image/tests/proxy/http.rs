@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Proxy, curl, exchange, folder, free_port, local};
+use crate::harness::{Proxy, curl, exchange, folder, local};
+use crate::ports::free_port;
 use crate::stub;
 
 fn plain(port: u16, upstream: SocketAddr) -> Value {

@@ -14,10 +14,11 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::egress;
-use crate::harness::{Proxy, curl, folder, free_port, local};
+use crate::harness::{Proxy, curl, folder, local};
 use crate::inbound::{as_client, credentials, port};
 use crate::nginx::Nginx;
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 type Heads = Arc<Mutex<Vec<http::request::Parts>>>;

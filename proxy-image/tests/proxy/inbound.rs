@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::harness::{PATIENCE, Proxy, curl, eventually, folder, free_port, text};
+use crate::harness::{PATIENCE, Proxy, curl, eventually, folder, text};
 use crate::pki::{Ca, Leaf};
+use crate::ports::free_port;
 use crate::stub;
 
 /// Makes a server's and a client's credentials in two folders below one.

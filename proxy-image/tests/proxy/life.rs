@@ -6,7 +6,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Proxy, eventually, exchange, free_port, get, local};
+use crate::harness::{Proxy, eventually, exchange, get, local};
+use crate::ports::free_port;
 use crate::stub;
 
 fn plain(port: u16, target: u16, protocol: &str) -> serde_json::Value {

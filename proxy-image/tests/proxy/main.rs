@@ -39,6 +39,9 @@ mod peers;
 #[expect(dead_code, reason = "the tests of TLS use more of it")]
 mod pki;
 #[cfg(test)]
+#[path = "../ports/mod.rs"]
+mod ports;
+#[cfg(test)]
 mod robust;
 #[cfg(test)]
 mod secrets;

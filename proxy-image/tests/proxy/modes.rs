@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Proxy, curl, exchange, folder, free_port, local, text};
+use crate::harness::{Proxy, curl, exchange, folder, local, text};
 use crate::inbound::{as_client, credentials, port};
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 /// Names under which an application looks for the client, and as which some servers read them.

@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 
 use server::{Answer, NameServer};
 
-use crate::harness::{Proxy, eventually, exchange, free_port, local};
+use crate::harness::{Proxy, eventually, exchange, local};
+use crate::ports::free_port;
 use crate::stub;
 
 /// Set for the test that runs inside.

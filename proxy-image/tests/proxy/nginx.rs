@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::harness::{eventually, free_port, local};
+use crate::harness::{eventually, local};
+use crate::ports::free_port;
 
 /// A running nginx. Dropped, it is killed.
 pub(crate) struct Nginx {

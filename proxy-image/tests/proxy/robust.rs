@@ -9,9 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::harness::{Proxy, eventually, folder, free_port, get, local};
+use crate::harness::{Proxy, eventually, folder, get, local};
 use crate::inbound::{as_client, credentials, port};
 use crate::pki::Ca;
+use crate::ports::free_port;
 use crate::stub;
 
 fn plain(port: u16, upstream: SocketAddr, protocol: &str) -> Value {

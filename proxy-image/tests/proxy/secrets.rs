@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::egress::{self, HOST};
-use crate::harness::{Proxy, curl, eventually, exchange, folder, free_port, get, local, text};
+use crate::harness::{Proxy, curl, eventually, exchange, folder, get, local, text};
 use crate::inbound;
 use crate::pki::{Ca, Leaf};
+use crate::ports::free_port;
 use crate::stub;
 
 const PASSWORD: &str = "open-sesame-4711";

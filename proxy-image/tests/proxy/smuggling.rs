@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::{Proxy, exchange, free_port, local};
+use crate::harness::{Proxy, exchange, local};
+use crate::ports::free_port;
 use crate::stub;
 
 /// Each has a second request hidden behind an ambiguity.

@@ -12,7 +12,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::harness::{PATIENCE, Proxy, eventually, free_port, get, local};
+use crate::harness::{PATIENCE, Proxy, eventually, get, local};
+use crate::ports::free_port;
 use crate::stub;
 
 fn plain(port: u16, target: u16) -> Value {

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::chain::Chain;
-use crate::harness::{PATIENCE, Proxy, eventually, free_port, local};
+use crate::harness::{PATIENCE, Proxy, eventually, local};
+use crate::ports::free_port;
 use crate::stub;
 
 const MUCH: usize = 24 * 1024 * 1024;

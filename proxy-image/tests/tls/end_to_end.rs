@@ -10,7 +10,8 @@ use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
 
 use crate::matrix::{client_certificates, upstream_certificates};
 use crate::pki::{Ca, Leaf, Valid};
-use crate::processes::{Nginx, Proxy, Reply, Site, curl, eventually, free_port, quoted, s_client};
+use crate::ports::free_port;
+use crate::processes::{Nginx, Proxy, Reply, Site, curl, eventually, quoted, s_client};
 use crate::tap::{Behind, Tap, assert_only_tls};
 
 /// In every request: in its path, a header and its body.

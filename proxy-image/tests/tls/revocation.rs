@@ -7,7 +7,8 @@ use rcgen::date_time_ymd;
 
 use crate::end_to_end::{application, inbound, refused};
 use crate::pki::{Ca, Leaf};
-use crate::processes::{Nginx, Proxy, eventually, free_port, s_client};
+use crate::ports::free_port;
+use crate::processes::{Nginx, Proxy, eventually, s_client};
 
 #[test]
 fn a_revoked_client_is_refused_even_with_a_session_from_before() {
