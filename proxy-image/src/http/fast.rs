@@ -13,6 +13,7 @@ pub(super) mod chunks;
 mod exchange;
 pub(crate) mod head;
 pub(crate) mod idle;
+mod open;
 mod patience;
 mod request;
 

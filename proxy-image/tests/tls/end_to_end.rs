@@ -28,12 +28,13 @@ fn external(port: u16, directory: &Path) -> Site {
         listen: "ssl",
         block: format!(
             "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_client_certificate {ca}; \
-             ssl_verify_client on; location / {{ return 200 \"hello $ssl_client_s_dn\"; }}"
+             ssl_verify_client on; add_header x-serial $ssl_client_serial; \
+             location / {{ return 200 \"hello $ssl_client_s_dn\"; }}"
         ),
     }
 }
 
-fn egress(port: u16, target: u16, mode: UpstreamMode, credentials: &Path) -> String {
+pub(crate) fn egress(port: u16, target: u16, mode: UpstreamMode, credentials: &Path) -> String {
     let directory = quoted(credentials);
     format!(
         "{{host: shop.example, address: 127.0.0.1, port: {port}, targetPort: {target}, \
@@ -145,7 +146,7 @@ fn an_application_learns_what_is_wrong_with_the_upstreams_certificate() {
 }
 
 /// An external system, the authority that it trusts, and another.
-fn external_system(home: &Path) -> (Site, Nginx, Ca, Ca) {
+pub(crate) fn external_system(home: &Path) -> (Site, Nginx, Ca, Ca) {
     let (ca, other) = (Ca::new("ca"), Ca::new("other"));
     let shop = Leaf {
         dns: &["shop.example"],

@@ -3,14 +3,15 @@
 
 use std::io::{BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
 
+use mtls_proxy::config::UpstreamMode;
 use tempfile::TempDir;
 
+use crate::end_to_end::{egress, external_system};
 use crate::mount::Mount;
-use crate::pki::{Ca, Leaf};
+use crate::pki::Ca;
 use crate::ports::free_port;
-use crate::processes::{Nginx, Proxy, Site, eventually, quoted};
+use crate::processes::{Nginx, Proxy, eventually};
 use crate::rotation::{files, issue};
 use crate::under_load::{Message, dial};
 
@@ -27,30 +28,20 @@ struct Chain {
 
 impl Chain {
     fn start() -> Self {
-        let (ca, home) = (Ca::new("ca"), tempfile::tempdir().unwrap());
-        let site = ca.issue(&Leaf {
-            dns: &["shop.example"],
-            ..Leaf::default()
-        });
-        site.write(&home.path().join("upstream"), &ca);
-        let upstream = upstream(&home.path().join("upstream"));
-        let nginx = Nginx::start(&upstream);
+        let home = tempfile::tempdir().unwrap();
+        let (site, upstream, ca, _) = external_system(home.path());
         let own = home.path().join("own");
         let mut mount = Mount::new(&own);
         mount.swap(&files(&issue(&ca, 1), &ca));
         let port = free_port();
-        let proxy = Proxy::ready(&format!(
-            "egress: [{{host: shop.example, address: 127.0.0.1, port: {port}, targetPort: {}, \
-             tls: {{credentialDirectory: {}}}}}]",
-            upstream.port,
-            quoted(&own)
-        ));
+        let route = egress(port, site.port, UpstreamMode::Mutual, &own);
+        let proxy = Proxy::ready(&format!("egress: [{route}]"));
         Self {
             ca,
             mount,
             client: BufReader::new(dial(port).unwrap()),
             proxy,
-            _upstream: nginx,
+            _upstream: upstream,
             _home: home,
         }
     }
@@ -73,20 +64,6 @@ impl Chain {
         let answer = Message::read(&mut self.client).unwrap();
         let serial = answer.header("x-serial").expect("a certificate was seen");
         u64::from_str_radix(serial, 16).unwrap()
-    }
-}
-
-fn upstream(directory: &Path) -> Site {
-    let file = |name| quoted(&directory.join(name));
-    let (cert, key, ca) = (file("cert"), file("key"), file("cacert"));
-    Site {
-        port: free_port(),
-        listen: "ssl",
-        block: format!(
-            "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_client_certificate {ca}; \
-             ssl_verify_client on; add_header x-serial $ssl_client_serial; \
-             location / {{ return 200 hello; }}"
-        ),
     }
 }
 

@@ -12,13 +12,13 @@ use tokio::io::AsyncWriteExt;
 use super::Afterwards;
 use super::answer::Broken;
 use super::ask::{Head, NoAnswer, ask};
-use super::idle::{self, Idle, Waiting};
+use super::idle::{Idle, Waiting};
+use super::open;
 use super::patience::{Over, Patience};
 use super::request::Request;
 use crate::http::Session;
 use crate::http::refusal::Refusal;
 use crate::stream::Stream;
-use crate::upstream::{self, Connected, Offer, Wanted};
 
 /// Serves one request.
 pub(super) async fn run(
@@ -53,11 +53,11 @@ async fn answered(
     let dialled = request.dialled.as_deref();
     let generation = route.generation();
     let generation = generation.map_err(|missing| Refusal::Connect(missing.into()))?;
-    if let Some(waiting) = route.idle(session.worker.index)
-        && let Some(mut up) = waiting.take(dialled, generation).await
+    if let Some(idle) = route.idle(session.worker.index)
+        && let Some(mut up) = idle.take(dialled, generation).await
     {
         if up.generation != generation {
-            idle::renew(request, session);
+            open::renew(request, session);
         }
         match ask(&mut up.stream, request, patience, session).await {
             Ok(head) => return Ok((head, up)),
@@ -66,25 +66,7 @@ async fn answered(
             Err(no) => return Err(refused(no, request)),
         }
     }
-    let mut attempts = route.retries.attempts;
-    let wanted = Wanted {
-        route,
-        shared: &session.worker.shared,
-        dialled,
-        headed_to: session.headed_to,
-        offer: Offer::Http1,
-    };
-    let connected = upstream::connect_with_retries(&wanted, &mut attempts).await;
-    let Connected {
-        stream, generation, ..
-    } = connected.map_err(Refusal::Connect)?;
-    let since = Instant::now();
-    let mut up = Waiting {
-        stream,
-        generation,
-        dialled: request.dialled.clone(),
-        since,
-    };
+    let mut up = open::open(request, session).await?;
     let head = ask(&mut up.stream, request, patience, session).await;
     head.map(|head| (head, up))
         .map_err(|no| refused(no, request))

@@ -7,13 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::request::Request;
-use crate::http::Session;
 use crate::route::Route;
 use crate::scratch;
 use crate::stream::Stream;
 use crate::tls::generation::Generation;
-use crate::upstream::{self, Connected, Offer, Wanted};
 use crate::worker::Worker;
 
 /// More than this are closed.
@@ -49,10 +46,11 @@ impl Idle {
             let fits = |one: &Waiting| one.dialled.as_deref() == dialled;
             let current = |one: &Waiting| one.generation == today && fits(one);
             let older = |one: &Waiting| today.hands_over_from(one.generation) && fits(one);
-            while let Some(index) = {
+            let next = |waiting: &[Waiting]| {
                 let newest = waiting.iter().rposition(current);
                 newest.or_else(|| waiting.iter().rposition(older))
-            } {
+            };
+            while let Some(index) = next(&waiting) {
                 let mut one = waiting.swap_remove(index);
                 if is_quiet(cx, &mut one.stream) {
                     return Poll::Ready(Some(one));
@@ -80,48 +78,19 @@ impl Idle {
         }
     }
 
+    /// Returns whether the caller is to open one in the place of an older one, and nobody else until
+    /// [`Self::renewed`].
+    pub(super) fn begins_renewal(&self) -> bool {
+        !self.renewing.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn renewed(&self) {
+        self.renewing.store(false, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Opens a connection with the credentials of today, for the requests to come. One at a time, so
-/// that the handshakes are no burden to the requests of now.
-pub(super) fn renew(request: &Request, session: &Session) {
-    let (route, worker) = (Arc::clone(&request.route), Arc::clone(&session.worker));
-    let (dialled, headed_to) = (request.dialled.clone(), session.headed_to);
-    let idle = route.idle(worker.index);
-    if idle.is_none_or(|idle| idle.renewing.swap(true, Ordering::Relaxed)) {
-        return;
-    }
-    let upstreams = worker.upstreams.clone();
-    upstreams.spawn(async move {
-        let wanted = Wanted {
-            route: &route,
-            shared: &worker.shared,
-            dialled: dialled.as_deref(),
-            headed_to,
-            offer: Offer::Http1,
-        };
-        let opened = upstream::connect(&wanted).await;
-        if let Some(idle) = route.idle(worker.index) {
-            idle.renewing.store(false, Ordering::Relaxed);
-        }
-        // A failure will meet the next request that needs a connection, and be told there.
-        if let Ok(Connected {
-            stream, generation, ..
-        }) = opened
-        {
-            let since = Instant::now();
-            let new = Waiting {
-                stream,
-                generation,
-                dialled,
-                since,
-            };
-            Idle::put(&route, &worker, new);
-        }
-    });
 }
 
 /// Closes what has waited too long, was closed by the upstream, or bears old credentials. Ends when
