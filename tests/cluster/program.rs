@@ -82,11 +82,21 @@ impl Program {
 
     /// Asks the admin port until it answers with a status; returns what it says.
     pub(crate) async fn admin_says(&self, path: &str, status: StatusCode) -> String {
+        self.admin_until(path, |found, _| found == status).await
+    }
+
+    /// Waits until the metrics have a line: what was done is counted a moment after it shows.
+    pub(crate) async fn counts(&self, line: &str) {
+        let counted = |_, text: &str| text.lines().any(|one| one == line);
+        self.admin_until("/metrics", counted).await;
+    }
+
+    async fn admin_until(&self, path: &str, holds: impl Fn(StatusCode, &str) -> bool) -> String {
         let address = self.address("admin").await;
         let ask = async {
             loop {
-                let (found, text) = get(address, path).await;
-                if found == status {
+                let (status, text) = get(address, path).await;
+                if holds(status, &text) {
                     return text;
                 }
                 tokio::task::yield_now().await;
