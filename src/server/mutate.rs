@@ -129,3 +129,17 @@ fn is_json(request: &Request<Body>) -> bool {
         .and_then(|value| value.split(';').next());
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_one_review_wherever_it_is_decided() {
+        for here in [true, false] {
+            let defect = || std::panic::resume_unwind(Box::new("a defect"));
+            let answer: Result<(), _> = run(here, Instant::now() + Limits::REVIEW, defect).await;
+            assert_eq!(answer, Err(Refusal::Failed));
+        }
+    }
+}
