@@ -98,12 +98,21 @@ fn restrict_files(config: &Config, file: &Path) -> Result<Enforced, RulesetError
             ruleset = ruleset.add_rule(PathBeneath::new(opened, read))?;
         }
     }
+    for device in RANDOMNESS {
+        if let Ok(opened) = PathFd::new(device) {
+            ruleset = ruleset.add_rule(PathBeneath::new(opened, AccessFs::ReadFile))?;
+        }
+    }
     Ok(match ruleset.restrict_self()?.ruleset {
         RulesetStatus::FullyEnforced => Enforced::Fully,
         RulesetStatus::PartiallyEnforced => Enforced::Partly,
         RulesetStatus::NotEnforced => Enforced::Nothing,
     })
 }
+
+/// What libraries fill their generators of random numbers from, where a static program lets them find
+/// no `getrandom` by name: without it no name is resolved, because DNS queries have random numbers.
+const RANDOMNESS: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
 /// Directories rather than files: kubelet replaces what is in them. `/etc` has resolv.conf.
 fn places(config: &Config, file: &Path) -> Vec<PathBuf> {

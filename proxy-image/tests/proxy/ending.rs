@@ -56,7 +56,7 @@ async fn a_proxy_that_starts_after_the_end_ends_at_once() {
     let text = config(free_port(), 1, true).to_string();
     tokio::fs::write(file.path(), text).await.unwrap();
     let anywhere = "127.0.0.1:0";
-    let run = tokio::process::Command::new(env!("CARGO_BIN_EXE_mtls-proxy"))
+    let run = tokio::process::Command::new(crate::program::mtls_proxy())
         .args([
             "run",
             "--admin-listen",

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::ports::free_port;
+use crate::program::mtls_proxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -45,8 +46,8 @@ impl Proxy {
         fs::write(&file, config.to_string()).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let (admin, control) = (local(free_port()), local(free_port()));
-        let program = env!("CARGO_BIN_EXE_mtls-proxy");
-        let mut words = below.iter().copied().chain([program]);
+        let program = mtls_proxy();
+        let mut words = below.iter().copied().chain([program.as_str()]);
         let child = Command::new(words.next().unwrap())
             .args(words)
             .args(["run", "--config"])
@@ -149,7 +150,7 @@ impl Drop for Proxy {
 /// Runs the program to its end.
 pub(crate) fn run_program(arguments: &[&str], stdin: &str) -> Output {
     use std::io::Write as _;
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_mtls-proxy"))
+    let mut child = std::process::Command::new(mtls_proxy())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

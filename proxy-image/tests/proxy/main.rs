@@ -42,6 +42,9 @@ mod pki;
 #[path = "../ports/mod.rs"]
 mod ports;
 #[cfg(test)]
+#[path = "../program/mod.rs"]
+mod program;
+#[cfg(test)]
 mod robust;
 #[cfg(test)]
 mod secrets;

@@ -22,6 +22,9 @@ mod pki;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
+#[path = "../program/mod.rs"]
+mod program;
+#[cfg(test)]
 mod programs;
 #[cfg(test)]
 mod rules;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::net::Pod;
 use crate::pki::{Ca, Leaf};
+use crate::program::mtls_proxy;
 
 /// The user that the proxy runs as, and that the rules exempt.
 pub(crate) const PROXY: u32 = 15100;
@@ -48,8 +49,8 @@ impl Stage {
         };
         let server = ca.issue(&server).write(&folder.path().join("server"), &ca);
         let client = ca.issue(&client).write(&folder.path().join("client"), &ca);
-        fs::hard_link(PROGRAM, folder.path().join("mtls-proxy"))
-            .or_else(|_| fs::copy(PROGRAM, folder.path().join("mtls-proxy")).map(drop))
+        fs::hard_link(mtls_proxy(), folder.path().join("mtls-proxy"))
+            .or_else(|_| fs::copy(mtls_proxy(), folder.path().join("mtls-proxy")).map(drop))
             .unwrap();
         Self {
             folder,
@@ -79,8 +80,6 @@ impl Stage {
         both(&output)
     }
 }
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mtls-proxy");
 
 /// A running program. Dropped, it is killed.
 pub(crate) struct Running(Child);

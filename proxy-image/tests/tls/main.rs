@@ -30,6 +30,9 @@ mod ports;
 #[cfg(test)]
 mod processes;
 #[cfg(test)]
+#[path = "../program/mod.rs"]
+mod program;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod revocation;

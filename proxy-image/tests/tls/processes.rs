@@ -46,7 +46,7 @@ impl Proxy {
         fs::write(&file, config).unwrap();
         let (admin, control) = (free_port(), free_port());
         let log = File::create(home.path().join("log")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_mtls-proxy"))
+        let process = Command::new(crate::program::mtls_proxy())
             .arg("run")
             .arg("--config")
             .arg(&file)
