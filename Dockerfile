@@ -4,11 +4,10 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
 # Cargo reads every member of the workspace, so the whole source is copied.
 COPY . .
-# Static, so that the image needs nothing else: no C library, no shell, nothing to patch.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     host=$(rustc --version --verbose | sed -n 's/^host: //p') \
-    && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --release --locked --target "$host" \
+    && RUSTFLAGS=$(scripts/rustflags mtls-injector) cargo build --release --locked --target "$host" \
         --package mtls-injector --bin mtls-injector \
     && cp "target/$host/release/mtls-injector" /mtls-injector
 
