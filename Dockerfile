@@ -7,7 +7,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     host=$(rustc --version --verbose | sed -n 's/^host: //p') \
-    && RUSTFLAGS=$(scripts/rustflags mtls-injector) cargo build --release --locked --target "$host" \
+    && flags=$(scripts/rustflags mtls-injector) \
+    && RUSTFLAGS=$flags cargo build --release --locked --target "$host" \
         --package mtls-injector --bin mtls-injector \
     && cp "target/$host/release/mtls-injector" /mtls-injector
 
