@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use config::{Envoy, Wire, cluster, http_filter, listener, server, tcp_filter};
 
 use crate::egress::{self, HOST};
-use crate::harness::{Proxy, curl, folder, get, local};
+use crate::harness::{Proxy, curl, eventually, folder, get, local};
 use crate::inbound::{self, port};
 use crate::peers::find;
 use crate::pki::{Ca, Leaf};
@@ -146,7 +146,7 @@ async fn envoy_is_the_client() {
     assert_eq!(proxy.metric(refused).await, 0);
     let answer = get(local(wrong), "/").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(proxy.metric(refused).await >= 1);
+    eventually("it is counted", async || proxy.metric(refused).await >= 1).await;
     let got_through = heads.lock().unwrap().len();
     assert_eq!(got_through, 0, "a stranger's request got through");
 }

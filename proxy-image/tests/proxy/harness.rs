@@ -89,6 +89,14 @@ impl Proxy {
         line.map_or(0, |value| value.trim().parse().unwrap())
     }
 
+    /// Waits until a metric has come to `count`, and no further: whoever is answered, or refused, may
+    /// know of it before it is counted.
+    pub(crate) async fn counts(&self, series: &str, count: u64) {
+        let what = format!("{series} is {count}");
+        eventually(&what, async || self.metric(series).await >= count).await;
+        assert_eq!(self.metric(series).await, count, "{series}");
+    }
+
     /// Returns all that was logged until now: a scrape writes the lines that wait.
     pub(crate) fn log(&self) -> String {
         use std::io::{Read as _, Write as _};

@@ -127,7 +127,7 @@ async fn strict_lets_nobody_in_without_a_certificate_of_the_ca() {
         let series = format!(
             r#"mtls_proxy_handshakes_total{{direction="inbound",outcome="failed",reason="{reason}"}}"#
         );
-        eventually(reason, async || proxy.metric(&series).await == 1).await;
+        proxy.counts(&series, 1).await;
     }
 }
 
@@ -152,7 +152,7 @@ async fn a_client_that_no_rule_names_is_told_403() {
     );
     assert_eq!(heads.lock().unwrap().len(), 1);
     let series = r#"mtls_proxy_handshakes_total{direction="inbound",outcome="refused",reason="not_allowed"}"#;
-    assert_eq!(proxy.metric(series).await, 1);
+    proxy.counts(series, 1).await;
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn permissive_takes_both_and_counts_plaintext() {
     let head = heads.lock().unwrap()[1].clone();
     assert!(!head.contains("x-client-cert"), "{head}");
     let series = format!(r#"mtls_proxy_plaintext_connections_total{{route="inbound:{listen}"}}"#);
-    assert_eq!(proxy.metric(&series).await, 1);
+    proxy.counts(&series, 1).await;
 }
 
 #[tokio::test]

@@ -177,11 +177,8 @@ async fn a_bad_document_changes_nothing_and_says_why() {
     proxy.reconfigure("egress: [{host: a.example, prot: 80}]");
     let failed = r#"mtls_proxy_reloads_total{outcome="failed"}"#;
     eventually("it is counted", async || proxy.metric(failed).await == 1).await;
-    let log = proxy.log();
-    assert!(
-        log.contains("egress[0].prot: is not a known field"),
-        "{log}"
-    );
+    let why = "egress[0].prot: is not a known field";
+    eventually("it is logged", async || proxy.log().contains(why)).await;
     assert!(get(local(port), "/").await.starts_with("HTTP/1.1 200 "));
     proxy.reconfigure(&config.to_string());
     assert!(

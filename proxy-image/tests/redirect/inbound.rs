@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use crate::net::{Families, Net, Pod};
-use crate::programs::{Proxy, Running, Stage, curl, nginx};
+use crate::programs::{Proxy, Running, Stage, curl, eventually, nginx};
 
 /// A pod with an application on 8080, and a client's pod.
 struct Scene {
@@ -87,7 +87,7 @@ async fn strict_has_no_way_around_it() {
     assert!(scene.plain(80).contains("plain port=80"));
     let refused =
         "mtls_proxy_handshakes_total{direction=\"inbound\",outcome=\"failed\",reason=\"protocol\"}";
-    assert_eq!(proxy.metric(refused), 2);
+    proxy.counts(refused, 2);
     // Within the pod the application is reached as ever.
     assert!(curl(&scene.server, &["http://127.0.0.1:8080/"]).contains("plain port=8080"));
 }
@@ -103,7 +103,7 @@ async fn permissive_lets_plaintext_in_and_counts_it() {
             .contains("URI=spiffe://cluster.local/ns/shop/sa/client")
     );
     let plaintext = "mtls_proxy_plaintext_connections_total{route=\"inbound:8080\"}";
-    assert_eq!(proxy.metric(plaintext), 1);
+    proxy.counts(plaintext, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +116,7 @@ async fn ports_without_a_policy_pass_through_when_all_are_redirected() {
     assert!(!scene.plain(8080).contains("plain port="));
     assert!(scene.plain(80).contains("plain port=80"));
     let through = "mtls_proxy_connections_total{direction=\"inbound\",outcome=\"closed\",route=\"passthrough\"}";
-    // It is counted when its end has been seen, which may be after curl has gone.
-    crate::programs::eventually("it is counted", || proxy.metric(through) == 1);
+    proxy.counts(through, 1);
     // The admin port stays what it is.
     let ready = curl(&scene.client, &["http://server.shop:15020/readyz"]);
     assert_eq!(ready, "ready\n");
@@ -167,15 +166,15 @@ async fn permissive_becomes_strict_without_a_lost_request() {
     // A client of plaintext that keeps its connection is asked to leave, and loses no answer.
     let mut kept = KeepAlive::new(&scene);
     assert!(kept.ask().contains("connection: keep-alive") || kept.stays);
-    crate::programs::eventually("calls under PERMISSIVE", || load(&good) > 5);
+    eventually("calls under PERMISSIVE", || load(&good) > 5);
     proxy.reconfigure(&scene.config(port("STRICT")));
-    crate::programs::eventually("plaintext is refused", || {
+    eventually("plaintext is refused", || {
         !scene.plain(8080).contains("plain port=")
     });
     let last = kept.ask();
     assert!(last.contains("plain port=8080") && !kept.stays, "{last}");
     let seen = load(&good);
-    crate::programs::eventually("calls under STRICT", || load(&good) > seen + 5);
+    eventually("calls under STRICT", || load(&good) > seen + 5);
     stop.store(true, Ordering::Relaxed);
     assert_eq!(load(&bad), 0);
 }

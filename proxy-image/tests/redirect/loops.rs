@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::capture::Scene;
 use crate::net::Families;
-use crate::programs::{Proxy, curl, exchange, route};
+use crate::programs::{Proxy, curl, eventually, exchange, route};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: external.system.com\r\nconnection: close\r\n\r\n";
 
@@ -42,17 +42,14 @@ async fn who_dials_the_redirect_ports_is_refused() {
         REQUEST,
     );
     assert_eq!(outside, "");
-    let refused = |direction: &str| {
-        proxy.metric(&format!(
+    for (direction, count) in [("egress", 3), ("inbound", 6)] {
+        let refused = format!(
             "mtls_proxy_connections_total{{direction=\"{direction}\",outcome=\"refused\",route=\"passthrough\"}}"
-        ))
-    };
-    assert_eq!((refused("egress"), refused("inbound")), (3, 6));
-    let log = proxy.log();
-    assert!(
-        log.contains("loop: 127.0.0.1:15001 takes redirected connections only"),
-        "{log}"
-    );
+        );
+        proxy.counts(&refused, count);
+    }
+    let why = "loop: 127.0.0.1:15001 takes redirected connections only";
+    eventually("it is logged", || proxy.log().contains(why));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +126,7 @@ async fn a_proxy_whose_user_is_not_exempt_serves_nobody() {
     let config = json!({"redirect": {"proxyUid": 15100}, "egress": [scene.route()]});
     scene.stage.redirect(&scene.app, &config);
     let proxy = Proxy::spawn(&scene.stage, &scene.app, 15101, &config);
-    crate::programs::eventually("the proxy says so", || {
+    eventually("the proxy says so", || {
         let ready = proxy.admin("/readyz");
         ready.contains(" 503 ")
             && ready.contains("runs as user 15101, and the rules exempt user 15100")

@@ -159,6 +159,14 @@ impl Proxy {
         line.map_or(0, |value| value.trim().parse().unwrap())
     }
 
+    /// Waits until a metric has come to `count`, and no further: whoever is answered, or refused, may
+    /// know of it before it is counted.
+    pub(crate) fn counts(&self, series: &str, count: u64) {
+        let what = format!("{series} is {count}");
+        eventually(&what, || self.metric(series) >= count);
+        assert_eq!(self.metric(series), count, "{series}");
+    }
+
     pub(crate) fn log(&self) -> String {
         let _flushed = self.admin("/metrics");
         fs::read_to_string(&self.log).unwrap()

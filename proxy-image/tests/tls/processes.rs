@@ -86,6 +86,14 @@ impl Proxy {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
+    /// Waits until a metric has come to `count`, and no further: whoever is answered, or refused, may
+    /// know of it before it is counted.
+    pub(crate) fn counts(&self, series: &str, count: u64) {
+        let what = format!("{series} is {count}");
+        eventually(&what, || (self.metric(series) >= count).then_some(()));
+        assert_eq!(self.metric(series), count, "{series}");
+    }
+
     /// Returns all that was logged until now: a scrape writes the lines that wait.
     pub(crate) fn log(&self) -> String {
         let _ended_meanwhile = curl(&[&format!("http://127.0.0.1:{}/metrics", self.admin)]);

@@ -54,6 +54,6 @@ fn a_revoked_client_is_refused_even_with_a_session_from_before() {
     });
     let late = call(&["-sess_in", "session"]);
     assert!(!late.contains("200 OK"), "{late}");
-    assert_eq!(proxy.metric(&refused("revoked")), 1);
+    proxy.counts(&refused("revoked"), 1);
     assert_eq!(nginx.requests(), 2);
 }
