@@ -74,7 +74,7 @@ pub(crate) async fn arrive(
         }),
         Front::Inbound(ports) => inbound(tcp, ports)
             .map_err(|direct| (Arc::clone(&ports.through), Misled::Direct(direct))),
-        Front::Outbound(routes) => outbound(tcp, routes, shared)
+        Front::Outbound(routes) => Box::pin(outbound(tcp, routes, shared))
             .await
             .map_err(|misled| (Arc::clone(&routes.through), misled)),
     }

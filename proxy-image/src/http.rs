@@ -132,10 +132,19 @@ impl Session {
     }
 }
 
-/// Serves one connection with protocol http.
-pub(crate) async fn serve(downstream: Downstream, entry: Entry, worker: &Arc<Worker>) {
+/// Serves one connection with protocol http. What is given is taken apart at once: a future keeps
+/// its arguments for life.
+pub(crate) fn serve(
+    downstream: Downstream,
+    entry: Entry,
+    worker: &Arc<Worker>,
+) -> impl Future<Output = ()> + use<> {
     let Downstream { stream, parts, .. } = downstream;
     let session = Arc::new(Session::new(&stream, parts, entry, worker));
+    serve_session(stream, session)
+}
+
+async fn serve_session(stream: Stream, session: Arc<Session>) {
     let Some(stream) = fast::serve(stream, &session).await else {
         return;
     };

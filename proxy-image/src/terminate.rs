@@ -65,7 +65,9 @@ pub(crate) async fn terminate(
         return Ok((Stream::new(Layer::Plain(tcp)), Client::default()));
     };
     let began = Instant::now();
-    let terminated = timeout(LIMIT, negotiate(tcp, inbound, live, worker))
+    // Boxed, as is what else is done but once, so that a connection does not own its room for life.
+    let negotiating = Box::pin(negotiate(tcp, inbound, live, worker));
+    let terminated = timeout(LIMIT, negotiating)
         .await
         .unwrap_or_else(|_| Err(HandshakeFailure::timeout(Peer::Client).into()));
     let metrics = &route.metrics;
