@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::UnixTime;
-use tokio::sync::watch as channel;
+use tokio::sync::{Notify, watch as channel};
 use tracing::{error, info, warn};
 
 use crate::config::Material;
 use crate::credentials::{self, CredentialError, Credentials, Expiry, Side, Snapshot, SnapshotId};
 
 use expiry::Warnings;
-use watch::DirectoryWatch;
+use watch::{Changes, Directories};
 
 /// How long files are left to settle after a change: a writer that is not kubelet touches several.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -82,7 +82,8 @@ pub struct Rotation {
 struct Shared {
     options: Options,
     members: Mutex<Vec<Weak<dyn Member>>>,
-    directories: DirectoryWatch,
+    /// Told of a new member.
+    joined: Notify,
     warnings: Warnings,
 }
 
@@ -104,7 +105,7 @@ impl Rotation {
             shared: Arc::new(Shared {
                 options,
                 members: Mutex::default(),
-                directories: DirectoryWatch::new(),
+                joined: Notify::new(),
                 warnings: Warnings::default(),
             }),
         }
@@ -135,21 +136,24 @@ impl Rotation {
         cell.refresh();
         let member: Weak<Cell<T>> = Arc::downgrade(&cell);
         locked(&self.shared.members).push(member);
-        self.shared.directories.changed().notify_one();
+        self.shared.joined.notify_one();
         Live { cell }
     }
 
     /// Follows the files until it is dropped. One task of a process runs it.
     pub async fn run(&self) {
+        let mut changes = Changes::new();
         loop {
             let shared = Arc::clone(&self.shared);
+            let directories = changes.directories();
             // Reading files and deriving a key store's key may block for long.
-            let round = tokio::task::spawn_blocking(move || shared.round());
+            let round = tokio::task::spawn_blocking(move || shared.round(directories));
             if let Err(panicked) = round.await {
                 error!(error = %panicked, "credentials could not be followed");
             }
             tokio::select! {
-                () = self.shared.directories.changed().notified() => tokio::time::sleep(SETTLE).await,
+                () = self.shared.joined.notified() => {}
+                () = changes.next() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(self.shared.options.poll) => {}
             }
         }
@@ -171,11 +175,10 @@ impl Rotation {
 }
 
 impl Shared {
-    fn round(&self) {
+    fn round(&self, mut directories: Directories) {
         let members = self.members();
         // Watched before they are read, so that no change falls between.
-        self.directories
-            .watch(members.iter().flat_map(|m| m.directories()));
+        directories.watch(members.iter().flat_map(|m| m.directories()));
         for member in &members {
             member.refresh();
         }
