@@ -3,10 +3,12 @@
 //! In: a route or port, and [`crate::credentials::Credentials`]. Out: a [`client::ClientState`] or
 //! [`server::ServerState`], never changed once it is built. Knows no sockets and reads no files.
 
+mod chain;
 pub mod client;
 pub mod failure;
 pub mod generation;
 pub mod server;
+mod verified;
 mod verify;
 
 use std::sync::{Arc, LazyLock};

@@ -1,81 +1,21 @@
-//! Who a peer is: its chain, dates, revocation, usage and, for an upstream, its name.
+//! Who a peer is: its [`Chain`] and, for an upstream, its name.
 //!
 //! Own verifiers over webpki, because rustls's cannot match a URI or one of several names, and joins
-//! chain and name. Failures that rustls has no variant for travel inside its error as a [`Reason`].
-
-use std::sync::Arc;
+//! chain and name.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
-};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage};
 
 use crate::config::{InboundMode, SubjectAltName};
 use crate::credentials::Credentials;
 
-use super::failure::{Reason, Trusted};
+use super::chain::{Chain, carry, chain_error};
+use super::failure::Reason;
 use super::provider;
-
-/// Verifies chains against fixed roots and revocation lists.
-#[derive(Debug)]
-struct Chain {
-    roots: Vec<TrustAnchor<'static>>,
-    trusted: Trusted,
-    crls: Vec<Arc<CertRevocationList<'static>>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Chain {
-    fn new(credentials: &Credentials) -> Self {
-        Self {
-            roots: credentials.trust_anchors(),
-            trusted: match credentials.ca {
-                Some(_) => Trusted::Given,
-                None => Trusted::PublicRoots,
-            },
-            crls: credentials.crls.clone(),
-            algorithms: provider().signature_verification_algorithms,
-        }
-    }
-
-    /// Verifies chain, dates, usage and, with a list, that nothing of the chain is revoked. What no
-    /// list covers, or only an outdated one, is refused: a list that is there is meant.
-    fn verify(
-        &self,
-        leaf: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-        usage: KeyUsage,
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let crls: Vec<_> = self.crls.iter().map(AsRef::as_ref).collect();
-        let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|options| {
-            options
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
-        let algorithms = self.algorithms.all;
-        leaf.verify_for_usage(
-            algorithms,
-            &self.roots,
-            intermediates,
-            now,
-            usage,
-            revocation,
-            None,
-        )
-        .map(drop)
-        .map_err(chain_error)
-    }
-}
 
 /// Verifies an upstream.
 #[derive(Debug)]
@@ -90,7 +30,7 @@ pub(super) struct UpstreamVerifier {
 impl UpstreamVerifier {
     pub(super) fn new(credentials: &Credentials, names: Vec<SubjectAltName>) -> Self {
         Self {
-            chain: Some(Chain::new(credentials)),
+            chain: Some(Chain::new(credentials, KeyUsage::server_auth())),
             names,
             algorithms: provider().signature_verification_algorithms,
         }
@@ -119,7 +59,7 @@ impl ServerCertVerifier for UpstreamVerifier {
         };
         let leaf = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
         chain
-            .verify(&leaf, intermediates, KeyUsage::server_auth(), now)
+            .verify(&leaf, intermediates, now)
             .map_err(|error| match error {
                 // Whoever reads this cannot look at the upstream's certificate as easily as we can.
                 Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
@@ -190,7 +130,7 @@ pub(super) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(super) fn new(credentials: &Credentials, mode: InboundMode) -> Self {
-        let chain = Chain::new(credentials);
+        let chain = Chain::new(credentials, KeyUsage::client_auth());
         let subjects = chain.roots.iter();
         let subjects = subjects.map(|root| DistinguishedName::in_sequence(root.subject.as_ref()));
         Self {
@@ -218,7 +158,7 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let leaf = EndEntityCert::try_from(end_entity).map_err(chain_error)?;
         self.chain
-            .verify(&leaf, intermediates, KeyUsage::client_auth(), now)
+            .verify(&leaf, intermediates, now)
             .map(|()| ClientCertVerified::assertion())
     }
 
@@ -243,44 +183,6 @@ impl ClientCertVerifier for ClientVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.algorithms.supported_schemes()
     }
-}
-
-/// Translates what webpki found, so that the peer gets the alert that fits.
-fn chain_error(error: webpki::Error) -> Error {
-    use webpki::Error as E;
-    let error = match error {
-        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
-        E::CertNotValidYet { time, not_before } => {
-            CertificateError::NotValidYetContext { time, not_before }
-        }
-        E::UnknownIssuer => CertificateError::UnknownIssuer,
-        E::CertRevoked => CertificateError::Revoked,
-        E::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
-        E::CrlExpired { time, next_update } => {
-            CertificateError::ExpiredRevocationListContext { time, next_update }
-        }
-        E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
-        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
-        other => return carry(Reason::BadCertificate(bad_certificate(&other))),
-    };
-    Error::InvalidCertificate(error)
-}
-
-fn bad_certificate(error: &webpki::Error) -> String {
-    match error {
-        webpki::Error::UnsupportedCertVersion => "it is X.509 version 1; reissue it with a \
-            subjectAltName, which makes it version 3: openssl x509 -req ... -extfile \
-            <(echo subjectAltName=DNS:NAME)"
-            .to_owned(),
-        webpki::Error::CaUsedAsEndEntity => {
-            "it is a CA's own certificate; issue one for the peer itself".to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-fn carry(reason: Reason) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(reason))))
 }
 
 #[cfg(test)]
