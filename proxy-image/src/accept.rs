@@ -37,6 +37,7 @@ pub(crate) async fn run(socket: TcpListener, listener: Arc<Listener>, worker: Ar
                 let serving =
                     connection::serve(accepted, Arc::clone(&listener), Arc::clone(&worker));
                 worker.tasks.spawn(serving);
+                worker.ebb.opened(worker.tasks.len());
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) max_connections: usize,
     pub(crate) max_handshakes: usize,
     pub(crate) level: LevelHandle,
+    /// See [`crate::memory::Allocator`].
+    pub(crate) flush_thread: fn(),
 }
 
 /// For reading files: the configuration's, the credentials', the resolver's.
@@ -74,7 +76,7 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     let mut signals = Signals::new().context("cannot catch signals")?;
     let shared = Arc::new(shared(&options));
     let workers: Vec<Running> = (0..options.workers)
-        .map(|index| worker::start(index, Arc::clone(&shared)))
+        .map(|index| worker::start(index, Arc::clone(&shared), options.flush_thread))
         .collect::<Result<_, _>>()
         .context("cannot start a worker")?;
     let admin = Admin {

@@ -16,6 +16,8 @@ use redirect::RedirectOptions;
 use run::RunOptions;
 use wait::WaitOptions;
 
+use crate::memory::Allocator;
+
 /// Bad usage or bad configuration.
 const USAGE: u8 = 64;
 
@@ -73,14 +75,13 @@ enum Command {
     Wait(WaitOptions),
 }
 
-/// Runs the command line of this process. `confined` is called before connections are served, once
-/// the process has given up what it does not need.
+/// Runs the command line of this process.
 #[must_use]
-pub fn main(confined: fn()) -> ExitCode {
+pub fn main(allocator: Allocator) -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli {
             command: Command::Run(options),
-        }) => run::run(&options, confined),
+        }) => run::run(&options, allocator),
         Ok(Cli {
             command: Command::CheckConfig { file },
         }) => check_config::check_config(&file),

@@ -32,6 +32,7 @@ mod listener;
 mod listening;
 #[doc(hidden)]
 pub mod measured;
+pub mod memory;
 mod metrics;
 mod original_dst;
 mod outbound;

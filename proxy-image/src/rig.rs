@@ -158,8 +158,10 @@ impl Rig {
     fn worker(&self) -> Worker {
         Worker {
             index: 0,
+            listeners: TaskTracker::new(),
             tasks: TaskTracker::new(),
             upstreams: TaskTracker::new(),
+            ebb: crate::memory::Ebb::default(),
             shared: Arc::new(Shared {
                 metrics: Arc::clone(&self.metrics),
                 drain: crate::drain::Drain::default(),

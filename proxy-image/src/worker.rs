@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::accept::{self, Listener};
 use crate::dns::Resolver;
 use crate::drain::Drain;
+use crate::memory::Ebb;
 use crate::metrics::Metrics;
 use crate::own_addresses::OwnAddresses;
 
@@ -35,10 +37,13 @@ pub(crate) struct Shared {
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
     pub(crate) index: usize,
+    /// The loops that accept connections.
+    pub(crate) listeners: TaskTracker,
     /// Connections that were accepted; a drain waits for them.
     pub(crate) tasks: TaskTracker,
     /// Connections to upstreams; they end with the process, whatever they do.
     pub(crate) upstreams: TaskTracker,
+    pub(crate) ebb: Ebb,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -74,7 +79,7 @@ pub(crate) enum Ended {
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
-pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Running> {
+pub(crate) fn start(index: usize, shared: Arc<Shared>, flush_thread: fn()) -> io::Result<Running> {
     const WAITING_ASSIGNMENTS: usize = 64;
     let (assignments, receiver) = mpsc::channel(WAITING_ASSIGNMENTS);
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -84,11 +89,13 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Running> {
         .spawn(move || {
             let worker = Arc::new(Worker {
                 index,
+                listeners: TaskTracker::new(),
                 tasks: TaskTracker::new(),
                 upstreams: TaskTracker::new(),
+                ebb: Ebb::default(),
                 shared,
             });
-            let how = runtime.block_on(run(worker, receiver));
+            let how = runtime.block_on(run(worker, receiver, flush_thread));
             // Connections that are left are closed before the end is told.
             drop(runtime);
             let _nobody_waits = done.send(how);
@@ -96,13 +103,19 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Running> {
     Ok(Running { assignments, ended })
 }
 
-async fn run(worker: Arc<Worker>, mut assignments: mpsc::Receiver<Assignment>) -> Ended {
+async fn run(
+    worker: Arc<Worker>,
+    mut assignments: mpsc::Receiver<Assignment>,
+    flush_thread: fn(),
+) -> Ended {
     let drain = &worker.shared.drain;
+    let mut flush = pin!(worker.ebb.flush(|| worker.tasks.len(), flush_thread));
     loop {
         let assignment = tokio::select! {
             biased;
             () = drain.started() => break,
             received = assignments.recv() => received,
+            () = &mut flush => continue,
         };
         let Some(Assignment { socket, listener }) = assignment else {
             break;
@@ -110,16 +123,21 @@ async fn run(worker: Arc<Worker>, mut assignments: mpsc::Receiver<Assignment>) -
         match TcpListener::from_std(socket) {
             Ok(socket) => {
                 let serving = accept::run(socket, listener, Arc::clone(&worker));
-                worker.tasks.spawn(serving);
+                worker.listeners.spawn(serving);
             }
             Err(error) => tracing::error!(%error, "listening socket was unusable"),
         }
     }
     drain.started().await;
-    worker.tasks.close();
+    let ended = async {
+        worker.listeners.close();
+        worker.listeners.wait().await;
+        worker.tasks.close();
+        worker.tasks.wait().await;
+    };
     tokio::select! {
         biased;
-        () = worker.tasks.wait() => {}
+        () = ended => {}
         () = drain.aborted() => {}
     }
     // Some connections close by themselves when they hear of the abort; they were cut all the same.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::{USAGE, check_config};
 use crate::app::{self, Options, Stopped};
 use crate::config::{Config, Span};
+use crate::memory::Allocator;
 use crate::sandbox;
 use crate::telemetry::{self, LogFormat, stdout};
 
@@ -46,7 +47,7 @@ pub(super) struct RunOptions {
     max_handshakes: NonZeroUsize,
 }
 
-pub(super) fn run(options: &RunOptions, confined: fn()) -> ExitCode {
+pub(super) fn run(options: &RunOptions, allocator: Allocator) -> ExitCode {
     let config = match check_config::read(&options.config) {
         Ok(config) => config,
         Err(mistakes) => {
@@ -59,7 +60,7 @@ pub(super) fn run(options: &RunOptions, confined: fn()) -> ExitCode {
         .workers
         .map_or_else(default_workers, NonZeroUsize::get);
     confine(&config, &options.config);
-    confined();
+    (allocator.confined)();
     let options = Options {
         config_file: options.config.clone(),
         admin: options.admin_listen,
@@ -69,6 +70,7 @@ pub(super) fn run(options: &RunOptions, confined: fn()) -> ExitCode {
         max_connections: options.max_connections.get(),
         max_handshakes: options.max_handshakes.get(),
         level,
+        flush_thread: allocator.flush_thread,
     };
     let ended = app::run(options, config);
     stdout::flush();
