@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const STATIC: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+const STATIC: &str =
+    "-C target-feature=+crt-static -C strip=symbols -C link-arg=-Wl,-z,pack-relative-relocs";
 
 #[test]
 fn the_release_of_rust_that_the_image_is_built_with_has_a_profile() {
@@ -42,6 +43,7 @@ fn the_profile_is_for_the_proxy_and_only_with_its_own_release() {
         STATIC.to_owned(),
         format!("-C profile-use={root}/target/profile/{name}.profdata "),
         format!("--symbol-ordering-file={root}/target/profile/{name}.order,"),
+        format!("-Map={root}/target/profile/{name}.map"),
     ] {
         assert!(flags.contains(&expected), "{expected} in {flags}");
     }
@@ -55,6 +57,15 @@ fn the_profile_is_for_the_proxy_and_only_with_its_own_release() {
     let injector = rustflags("1.95.0", "x86_64-unknown-linux-gnu", "mtls-injector");
     assert_eq!(printed(&injector), STATIC);
     assert!(injector.stderr.is_empty());
+}
+
+/// Settings of Cargo's profile are part of the functions' names, flags are not.
+#[test]
+fn the_program_that_is_packed_names_its_functions_as_the_one_the_profile_is_of() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("\nstrip = \"none\"\n"));
+    let script = fs::read_to_string(root().join("scripts/profile")).unwrap();
+    assert!(script.contains("-C strip=none") && !script.contains("CARGO_PROFILE_"));
 }
 
 /// Runs the script beside a compiler that says to be this one.
