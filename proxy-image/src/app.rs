@@ -76,7 +76,7 @@ async fn live(options: Options, config: Config) -> anyhow::Result<Stopped> {
     let mut signals = Signals::new().context("cannot catch signals")?;
     let shared = Arc::new(shared(&options));
     let workers: Vec<Running> = (0..options.workers)
-        .map(|index| worker::start(index, Arc::clone(&shared), options.flush_thread))
+        .map(|index| worker::start(index, Arc::clone(&shared)))
         .collect::<Result<_, _>>()
         .context("cannot start a worker")?;
     let admin = Admin {
@@ -130,6 +130,7 @@ fn shared(options: &Options) -> Shared {
         handshakes: Semaphore::new(options.max_handshakes),
         resolver: Resolver::new(Path::new("/etc/resolv.conf")),
         own: OwnAddresses::default(),
+        flush_thread: options.flush_thread,
     }
 }
 

@@ -37,12 +37,13 @@ impl Ebb {
     /// To be told when a connection is accepted: how many there are.
     pub(crate) fn opened(&self, open: usize) {
         if open >= BURST {
-            self.burst.notify_one();
+            // Who waits is told; who watches a burst already sees its connections anyway.
+            self.burst.notify_waiters();
         }
     }
 
-    /// Flushes when most of a burst has gone. To be run on the worker's thread; wakes up only while
-    /// there is a burst.
+    /// Flushes when most of a burst has gone. To be run on the worker's thread, from before the first
+    /// connection; wakes up only between a burst and its end.
     pub(crate) async fn flush(&self, open: impl Fn() -> usize, flush_thread: fn()) {
         loop {
             self.burst.notified().await;
@@ -87,6 +88,7 @@ mod tests {
             }
         };
         tokio::select! {
+            biased;
             () = ebb.flush(move || watched.get(), || FLUSHED.set(FLUSHED.get() + 1)) => {}
             () = change => {}
         }
@@ -98,6 +100,7 @@ mod tests {
         assert_eq!(flushes(&[5000, 4000, 626]).await, 0);
         assert_eq!(flushes(&[5000, 625]).await, 1);
         assert_eq!(flushes(&[5000, 0, 0, 0]).await, 1);
+        assert_eq!(flushes(&[5000, 5001, 0, 0, 0]).await, 1);
     }
 
     #[tokio::test(start_paused = true)]

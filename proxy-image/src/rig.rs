@@ -158,7 +158,6 @@ impl Rig {
     fn worker(&self) -> Worker {
         Worker {
             index: 0,
-            listeners: TaskTracker::new(),
             tasks: TaskTracker::new(),
             upstreams: TaskTracker::new(),
             ebb: crate::memory::Ebb::default(),
@@ -169,6 +168,7 @@ impl Rig {
                 handshakes: Semaphore::new(1),
                 resolver: Resolver::new(Path::new("/nowhere")),
                 own: crate::own_addresses::OwnAddresses::default(),
+                flush_thread: || (),
             }),
         }
     }

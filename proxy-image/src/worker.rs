@@ -32,13 +32,13 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     /// What this process listens on, so that it never dials itself.
     pub(crate) own: OwnAddresses,
+    /// See [`crate::memory::Allocator`].
+    pub(crate) flush_thread: fn(),
 }
 
 /// What the tasks of one worker share.
 pub(crate) struct Worker {
     pub(crate) index: usize,
-    /// The loops that accept connections.
-    pub(crate) listeners: TaskTracker,
     /// Connections that were accepted; a drain waits for them.
     pub(crate) tasks: TaskTracker,
     /// Connections to upstreams; they end with the process, whatever they do.
@@ -79,7 +79,7 @@ pub(crate) enum Ended {
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.
-pub(crate) fn start(index: usize, shared: Arc<Shared>, flush_thread: fn()) -> io::Result<Running> {
+pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<Running> {
     const WAITING_ASSIGNMENTS: usize = 64;
     let (assignments, receiver) = mpsc::channel(WAITING_ASSIGNMENTS);
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -89,13 +89,12 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>, flush_thread: fn()) -> io
         .spawn(move || {
             let worker = Arc::new(Worker {
                 index,
-                listeners: TaskTracker::new(),
                 tasks: TaskTracker::new(),
                 upstreams: TaskTracker::new(),
                 ebb: Ebb::default(),
                 shared,
             });
-            let how = runtime.block_on(run(worker, receiver, flush_thread));
+            let how = runtime.block_on(run(worker, receiver));
             // Connections that are left are closed before the end is told.
             drop(runtime);
             let _nobody_waits = done.send(how);
@@ -103,13 +102,11 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>, flush_thread: fn()) -> io
     Ok(Running { assignments, ended })
 }
 
-async fn run(
-    worker: Arc<Worker>,
-    mut assignments: mpsc::Receiver<Assignment>,
-    flush_thread: fn(),
-) -> Ended {
+async fn run(worker: Arc<Worker>, mut assignments: mpsc::Receiver<Assignment>) -> Ended {
     let drain = &worker.shared.drain;
-    let mut flush = pin!(worker.ebb.flush(|| worker.tasks.len(), flush_thread));
+    let listeners = TaskTracker::new();
+    let open = || worker.tasks.len();
+    let mut flush = pin!(worker.ebb.flush(open, worker.shared.flush_thread));
     loop {
         let assignment = tokio::select! {
             biased;
@@ -123,15 +120,15 @@ async fn run(
         match TcpListener::from_std(socket) {
             Ok(socket) => {
                 let serving = accept::run(socket, listener, Arc::clone(&worker));
-                worker.listeners.spawn(serving);
+                listeners.spawn(serving);
             }
             Err(error) => tracing::error!(%error, "listening socket was unusable"),
         }
     }
     drain.started().await;
     let ended = async {
-        worker.listeners.close();
-        worker.listeners.wait().await;
+        listeners.close();
+        listeners.wait().await;
         worker.tasks.close();
         worker.tasks.wait().await;
     };
