@@ -31,6 +31,11 @@ async fn a_drain_lets_streams_end_and_begins_no_other() {
     let serving = async {
         let (mut tcp, _) = upstream.accept().await.unwrap();
         stub::read_head(&mut tcp).await;
+        tcp.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        (tcp, _) = upstream.accept().await.unwrap();
+        stub::read_head(&mut tcp).await;
         ask.send(()).unwrap();
         may_answer.await.unwrap();
         tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
@@ -46,6 +51,9 @@ async fn a_drain_lets_streams_end_and_begins_no_other() {
             let request = Request::get(format!("http://a.example{path}"));
             request.body(Empty::<Bytes>::new()).unwrap()
         };
+        // Who was answered was accepted: a drain resets what still waits in the kernel's queue.
+        let first = idle.sender.send_request(request("/"));
+        assert_eq!(first.await.unwrap().status(), 204);
         let answered = busy.sender.send_request(request("/long"));
         let drained = async {
             asked.await.unwrap();
