@@ -139,7 +139,7 @@ impl CertificateKeeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 sighting = sightings.next() => match sighting {
-                    Some(Ok(secret)) => seen = Some(secret),
+                    Some(Ok(sighted)) => seen = Some(self.newest(seen.take(), sighted).await),
                     Some(Err(error)) => {
                         warn!(error = in_full(&error), "certificate watch failed");
                         continue;
@@ -161,6 +161,33 @@ impl CertificateKeeper {
             };
             wake = Instant::now() + pause;
         }
+    }
+
+    /// A watch may tell of a state that our own calls have left behind. Going back to it would show an
+    /// old leaf again and trust old CAs only, so what is not the state we hold is asked for.
+    async fn newest(
+        &self,
+        held: Option<Option<Secret>>,
+        sighted: Option<Secret>,
+    ) -> Option<Secret> {
+        let Some(held) = held else { return sighted };
+        if version(held.as_ref()) == version(sighted.as_ref()) {
+            return sighted;
+        }
+        self.get().await.unwrap_or_else(|error| {
+            warn!(
+                error = in_full(&error),
+                "certificates not read, the watch is believed"
+            );
+            sighted
+        })
+    }
+
+    async fn get(&self) -> Result<Option<Secret>, ClusterError> {
+        let (attempt, api) = (self.attempt("get"), self.api());
+        self.cluster
+            .call(&attempt, api.get_opt(&self.keeping.secret))
+            .await
     }
 
     /// Takes steps until the plan is to keep what is there, and returns when to look again.
@@ -190,10 +217,7 @@ impl CertificateKeeper {
                 }
                 Err(error) if error.is_conflict() || error.is_missing() => {
                     // Another replica was first: adopt what it wrote.
-                    let attempt = self.attempt("get");
-                    let api = self.api();
-                    let name = &self.keeping.secret;
-                    *secret = self.cluster.call(&attempt, api.get_opt(name)).await?;
+                    *secret = self.get().await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -313,6 +337,11 @@ impl CertificateKeeper {
         } = &self.keeping;
         Attempt::new(verb, SECRETS).within(namespace).on(secret)
     }
+}
+
+/// Returns the state of a Secret as its resourceVersion, which is told apart but never ordered.
+fn version(secret: Option<&Secret>) -> Option<&str> {
+    secret?.metadata.resource_version.as_deref()
 }
 
 fn fill(secret: &mut Secret, entries: &Entries) {

@@ -66,6 +66,8 @@ async fn check(policy: CertificatePolicy, age: std::time::Duration) {
     let before = replicas[0].replica.leaf();
     let addresses: Vec<_> = replicas.iter().map(|replica| replica.address).collect();
     let mut kept = connect(&server.store, addresses[0]).await.unwrap().0;
+    // The server has less patience with who has not asked for anything yet.
+    review(&mut kept).await.unwrap();
     let load = Load::start(&server, &addresses);
 
     load.until_each_client_saw(&before, ENOUGH).await;
