@@ -207,6 +207,8 @@ impl Watcher {
             if self.over || Instant::now() >= self.end {
                 return None;
             }
+            // Before looking, so that what changes meanwhile is looked at again.
+            changes.borrow_and_update();
             let Some((later, version)) = self.store.changes_since(self.sent) else {
                 self.over = true;
                 let gone = Failure(410, "Expired", "too old resource version".to_owned());
@@ -218,15 +220,15 @@ impl Watcher {
             let lines: String = mine
                 .map(|change| line(change.kind, &change.object))
                 .collect();
-            if !lines.is_empty() {
+            let late = self.store.is_late(&self.collection.plural);
+            if !lines.is_empty() && !late {
                 self.sent = version;
                 return Some(lines);
             }
-            changes.borrow_and_update();
             tokio::select! {
                 _ = changes.changed() => {}
                 _ = self.epoch.changed() => return None,
-                () = tokio::time::sleep(BOOKMARK_EVERY), if version > self.sent => {
+                () = tokio::time::sleep(BOOKMARK_EVERY), if version > self.sent && !late => {
                     self.sent = version;
                     self.store.record_bookmark();
                     return Some(self.bookmark());

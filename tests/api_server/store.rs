@@ -54,6 +54,8 @@ struct Cluster {
     compacted: u64,
     forbidden: BTreeSet<(String, String)>,
     meetings: BTreeMap<(String, String), (usize, Arc<Barrier>)>,
+    /// Resources whose watches are silent.
+    late: BTreeSet<String>,
     requests: Vec<Request>,
     bookmarks: usize,
 }
@@ -117,6 +119,17 @@ impl Store {
         self.cluster()
             .meetings
             .insert((verb.into(), plural.into()), meeting);
+    }
+
+    /// Keeps the watches of a resource from telling anything.
+    pub(crate) fn delay_watches(&self, plural: &str) {
+        self.cluster().late.insert(plural.into());
+    }
+
+    /// Lets them tell all that happened meanwhile.
+    pub(crate) fn resume_watches(&self, plural: &str) {
+        self.cluster().late.remove(plural);
+        self.changes.send_modify(|_| ());
     }
 
     /// Forgets the history and closes all watches: each comes back with a version that is gone.
@@ -279,6 +292,10 @@ impl Store {
     pub(crate) fn record_bookmark(&self) {
         self.cluster().bookmarks += 1;
         self.changes.send_modify(|_| ());
+    }
+
+    pub(crate) fn is_late(&self, plural: &str) -> bool {
+        self.cluster().late.contains(plural)
     }
 
     pub(crate) fn meeting(&self, verb: &str, plural: &str) -> Option<Arc<Barrier>> {

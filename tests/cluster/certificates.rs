@@ -67,6 +67,28 @@ async fn five_replicas_that_race_to_renew_share_one_leaf() {
 }
 
 #[tokio::test]
+async fn a_late_watch_does_not_bring_an_old_leaf_back() {
+    let server = installed().await;
+    server.store.delay_watches("secrets");
+    let clock = TestClock::default();
+    let mut replica = Replica::start(&server, &clock, policy());
+    replica.accepted().await;
+    let before = replica.leaf();
+    clock.advance(61 * DAY);
+    replica.shows_another(&before).await;
+
+    server.store.resume_watches("secrets");
+    server
+        .until("a look at what counts", |store| {
+            (store.count("get", "secrets", 200) >= 1).then_some(())
+        })
+        .await;
+    let conflicts = server.store.count("update", "secrets", 409);
+    assert_eq!(conflicts, 0, "it renewed what it had renewed");
+    assert_eq!(Some(replica.leaf()), stored_leaf(&server.store));
+}
+
+#[tokio::test]
 async fn a_secret_that_is_there_but_empty_is_filled_and_keeps_its_labels() {
     let server = installed().await;
     let object = serde_json::json!({
