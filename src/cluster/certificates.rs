@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
@@ -24,21 +21,19 @@ use crate::cluster::certificates::authority::{
     Anchor, CertificateError, Validity, certificates_pem,
 };
 use crate::cluster::certificates::plan::{Plan, plan};
+use crate::cluster::certificates::secret::SecretClient;
 use crate::cluster::certificates::stored::{CertificatePolicy, Entries, Stored};
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
+use crate::cluster::failure::ClusterError;
 use crate::cluster::metrics::ClusterMetrics;
 use crate::telemetry::in_full;
 
 pub mod authority;
 pub mod plan;
+mod secret;
 pub mod stored;
 pub mod trust;
 
-const SECRETS: ResourceName = ResourceName {
-    plural: "secrets",
-    group: "",
-};
 /// More steps in a row than any state needs; conflicts with other replicas count too.
 const MOST_STEPS: usize = 16;
 
@@ -100,6 +95,7 @@ enum StepError {
 /// Keeps the Secret in order and reports what it holds.
 pub struct CertificateKeeper {
     cluster: Cluster,
+    secret: SecretClient,
     keeping: Keeping,
     metrics: ClusterMetrics,
     issued: watch::Sender<Option<Arc<Issued>>>,
@@ -113,6 +109,7 @@ impl CertificateKeeper {
     pub fn new(cluster: &Cluster, keeping: Keeping, metrics: &ClusterMetrics) -> Self {
         Self {
             cluster: cluster.clone(),
+            secret: SecretClient::new(cluster, &keeping),
             keeping,
             metrics: metrics.clone(),
             issued: watch::Sender::new(None),
@@ -128,10 +125,7 @@ impl CertificateKeeper {
 
     /// Keeps the Secret in order until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let attempt = self.attempt("watch");
-        let mut sightings = self
-            .cluster
-            .watch_one(self.api(), &self.keeping.secret, attempt);
+        let mut sightings = self.secret.watch();
         let mut pauses = self.cluster.backoff();
         let mut seen: Option<Option<Secret>> = None;
         let mut wake = Instant::now();
@@ -139,7 +133,7 @@ impl CertificateKeeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 sighting = sightings.next() => match sighting {
-                    Some(Ok(sighted)) => seen = Some(self.newest(seen.take(), sighted).await),
+                    Some(Ok(sighted)) => seen = Some(self.secret.newest(seen.take(), sighted).await),
                     Some(Err(error)) => {
                         warn!(error = in_full(&error), "certificate watch failed");
                         continue;
@@ -163,33 +157,6 @@ impl CertificateKeeper {
         }
     }
 
-    /// A watch may tell of a state that our own calls have left behind. Going back to it would show an
-    /// old leaf again and trust old CAs only, so what is not the state we hold is asked for.
-    async fn newest(
-        &self,
-        held: Option<Option<Secret>>,
-        sighted: Option<Secret>,
-    ) -> Option<Secret> {
-        let Some(held) = held else { return sighted };
-        if version(held.as_ref()) == version(sighted.as_ref()) {
-            return sighted;
-        }
-        self.get().await.unwrap_or_else(|error| {
-            warn!(
-                error = in_full(&error),
-                "certificates not read, the watch is believed"
-            );
-            sighted
-        })
-    }
-
-    async fn get(&self) -> Result<Option<Secret>, ClusterError> {
-        let (attempt, api) = (self.attempt("get"), self.api());
-        self.cluster
-            .call(&attempt, api.get_opt(&self.keeping.secret))
-            .await
-    }
-
     /// Takes steps until the plan is to keep what is there, and returns when to look again.
     async fn settle(&mut self, secret: &mut Option<Secret>) -> Result<Duration, StepError> {
         for _ in 0..MOST_STEPS {
@@ -206,7 +173,7 @@ impl CertificateKeeper {
                 warn!(flaw = %flaw, secret = self.keeping.secret, "entry of the Secret not usable");
             }
             let next = step.apply(stored, &self.keeping.policy, now)?;
-            match self.write(secret.as_ref(), &next.entries()).await {
+            match self.secret.write(secret.as_ref(), &next.entries()).await {
                 Ok(written) => {
                     *secret = Some(written);
                     self.metrics
@@ -217,7 +184,7 @@ impl CertificateKeeper {
                 }
                 Err(error) if error.is_conflict() || error.is_missing() => {
                     // Another replica was first: adopt what it wrote.
-                    *secret = self.get().await?;
+                    *secret = self.secret.get().await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -286,72 +253,4 @@ impl CertificateKeeper {
             !same
         });
     }
-
-    /// Creates or updates the Secret. Entries that are not ours, labels and the type stay.
-    async fn write(&self, old: Option<&Secret>, entries: &Entries) -> Result<Secret, ClusterError> {
-        let api = self.api();
-        let params = PostParams::default();
-        let Some(old) = old else {
-            let mut secret = self.blank();
-            fill(&mut secret, entries);
-            return self
-                .cluster
-                .call(&self.attempt("create"), api.create(&params, &secret))
-                .await;
-        };
-        let mut secret = old.clone();
-        fill(&mut secret, entries);
-        let name = &self.keeping.secret;
-        self.cluster
-            .call(&self.attempt("update"), api.replace(name, &params, &secret))
-            .await
-    }
-
-    fn blank(&self) -> Secret {
-        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(self.keeping.secret.clone()),
-                namespace: Some(self.keeping.namespace.clone()),
-                labels: Some(
-                    [
-                        label("app.kubernetes.io/name", "mtls-injector"),
-                        label("app.kubernetes.io/managed-by", "mtls-injector"),
-                    ]
-                    .into(),
-                ),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            ..Secret::default()
-        }
-    }
-
-    fn api(&self) -> Api<Secret> {
-        Api::namespaced(self.cluster.client(), &self.keeping.namespace)
-    }
-
-    fn attempt(&self, verb: &'static str) -> Attempt {
-        let Keeping {
-            namespace, secret, ..
-        } = &self.keeping;
-        Attempt::new(verb, SECRETS).within(namespace).on(secret)
-    }
-}
-
-/// Returns the state of a Secret as its resourceVersion, which is told apart but never ordered.
-fn version(secret: Option<&Secret>) -> Option<&str> {
-    secret?.metadata.resource_version.as_deref()
-}
-
-fn fill(secret: &mut Secret, entries: &Entries) {
-    let data = secret.data.get_or_insert_default();
-    for key in Stored::keys() {
-        data.remove(key);
-    }
-    data.extend(
-        entries
-            .iter()
-            .map(|(key, value)| (key.clone(), ByteString(value.clone()))),
-    );
 }
