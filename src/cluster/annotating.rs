@@ -13,10 +13,6 @@ use serde_json::{Value, json};
 use crate::cluster::client::Cluster;
 use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 
-pub(super) const PODS: ResourceName = ResourceName {
-    plural: "pods",
-    group: "",
-};
 const FIELD_MANAGER: &str = "mtls-injector";
 
 /// Tells which annotations a pod (raw JSON) should get, given its namespace; `None` for a pod that is
@@ -59,7 +55,9 @@ impl Annotator {
     ) -> Result<bool, ClusterError> {
         let outcome = match self.patch(namespace, name, patch).await {
             Err(error) if error.is_conflict() => {
-                let attempt = Attempt::new("get", PODS).within(namespace).on(name);
+                let attempt = Attempt::new("get", ResourceName::PODS)
+                    .within(namespace)
+                    .on(name);
                 let api = self.api(namespace);
                 let current = self.cluster.call(&attempt, api.get_opt(name)).await?;
                 match current.and_then(|pod| self.patch_for(namespace, &pod)) {
@@ -84,7 +82,9 @@ impl Annotator {
     }
 
     async fn patch(&self, namespace: &str, name: &str, patch: &Value) -> Result<(), ClusterError> {
-        let attempt = Attempt::new("patch", PODS).within(namespace).on(name);
+        let attempt = Attempt::new("patch", ResourceName::PODS)
+            .within(namespace)
+            .on(name);
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()

@@ -28,10 +28,6 @@ use crate::telemetry::in_full;
 /// The name under which the API server records our ownership of `caBundle`.
 pub const FIELD_MANAGER: &str = "mtls-injector-ca";
 
-const WEBHOOKS: ResourceName = ResourceName {
-    plural: "mutatingwebhookconfigurations",
-    group: "admissionregistration.k8s.io",
-};
 /// Somebody who keeps overwriting the bundle is answered at most this slowly.
 const SLOWEST_HEALING: Duration = Duration::from_secs(5);
 
@@ -160,7 +156,7 @@ impl BundleKeeper {
 
     /// Watches and heals until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let attempt = Attempt::new("watch", WEBHOOKS).on(&self.name);
+        let attempt = Attempt::new("watch", ResourceName::WEBHOOKS).on(&self.name);
         let mut sightings = self.cluster.watch_one(self.api(), &self.name, attempt);
         let mut schedule = Schedule::new(&self.cluster);
         let mut seen: Option<Option<MutatingWebhookConfiguration>> = None;
@@ -235,7 +231,7 @@ impl BundleKeeper {
     }
 
     async fn refresh(&self, object: &mut Option<MutatingWebhookConfiguration>) {
-        let attempt = Attempt::new("get", WEBHOOKS).on(&self.name);
+        let attempt = Attempt::new("get", ResourceName::WEBHOOKS).on(&self.name);
         match self
             .cluster
             .call(&attempt, self.api().get_opt(&self.name))
@@ -268,7 +264,7 @@ impl BundleKeeper {
             "webhooks": webhooks,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let attempt = Attempt::new("patch", WEBHOOKS).on(&self.name);
+        let attempt = Attempt::new("patch", ResourceName::WEBHOOKS).on(&self.name);
         let api = self.api();
         self.cluster
             .call(

@@ -14,6 +14,22 @@ pub struct ResourceName {
     pub group: &'static str,
 }
 
+/// The resources that more than one part of us asks for.
+impl ResourceName {
+    pub(crate) const NAMESPACES: Self = Self::core("namespaces");
+    pub(crate) const PODS: Self = Self::core("pods");
+    pub(crate) const SECRETS: Self = Self::core("secrets");
+    pub(crate) const WEBHOOKS: Self = Self {
+        plural: "mutatingwebhookconfigurations",
+        group: "admissionregistration.k8s.io",
+    };
+
+    /// Names a resource of the core group.
+    pub(crate) const fn core(plural: &'static str) -> Self {
+        Self { plural, group: "" }
+    }
+}
+
 impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.group {
@@ -199,15 +215,6 @@ impl ClusterError {
 mod tests {
     use super::*;
 
-    const WEBHOOKS: ResourceName = ResourceName {
-        plural: "mutatingwebhookconfigurations",
-        group: "admissionregistration.k8s.io",
-    };
-    const SECRETS: ResourceName = ResourceName {
-        plural: "secrets",
-        group: "",
-    };
-
     fn refused(attempt: &Attempt, code: u16) -> ClusterError {
         let status = kube::core::Status::failure("the object has been modified", "Reason");
         ClusterError::of_call(attempt, kube::Error::Api(status.with_code(code).boxed()))
@@ -215,7 +222,10 @@ mod tests {
 
     #[test]
     fn a_forbidden_call_names_the_permission_to_grant() {
-        let error = refused(&Attempt::new("patch", WEBHOOKS).on("mtls-injector"), 403);
+        let error = refused(
+            &Attempt::new("patch", ResourceName::WEBHOOKS).on("mtls-injector"),
+            403,
+        );
         assert_eq!(
             error.to_string(),
             "cannot patch mutatingwebhookconfigurations \"mtls-injector\": forbidden; needs patch \
@@ -226,7 +236,9 @@ mod tests {
     #[test]
     fn a_forbidden_call_inside_a_namespace_names_the_namespace() {
         let error = refused(
-            &Attempt::new("create", SECRETS).within("shop").on("tls"),
+            &Attempt::new("create", ResourceName::SECRETS)
+                .within("shop")
+                .on("tls"),
             403,
         );
         assert_eq!(
@@ -239,7 +251,9 @@ mod tests {
     #[test]
     fn a_conflict_is_told_apart_and_keeps_the_servers_words() {
         let error = refused(
-            &Attempt::new("update", SECRETS).within("shop").on("tls"),
+            &Attempt::new("update", ResourceName::SECRETS)
+                .within("shop")
+                .on("tls"),
             409,
         );
         assert!(error.is_conflict());

@@ -16,9 +16,9 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cluster::annotating::{Annotator, PODS, Wanted};
+use crate::cluster::annotating::{Annotator, Wanted};
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError};
+use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::telemetry::in_full;
 
@@ -57,7 +57,7 @@ impl JobEnder {
     }
 
     async fn follow(&mut self, changes: impl Stream<Item = watcher::Result<Event<DynamicObject>>>) {
-        let attempt = Attempt::new("watch", PODS);
+        let attempt = Attempt::new("watch", ResourceName::PODS);
         let mut changes = std::pin::pin!(changes);
         let mut pauses = self.cluster.backoff();
         let mut pause = None;

@@ -18,11 +18,6 @@ use crate::cluster::client::Cluster;
 use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 use crate::telemetry::in_full;
 
-const NAMESPACES: ResourceName = ResourceName {
-    plural: "namespaces",
-    group: "",
-};
-
 /// What the cluster says about one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespaceMeta {
@@ -106,7 +101,7 @@ impl Namespaces {
             return Ok(known);
         }
         let api: Api<Namespace> = Api::all(self.cluster.client());
-        let attempt = Attempt::new("get", NAMESPACES).on(name);
+        let attempt = Attempt::new("get", ResourceName::NAMESPACES).on(name);
         let object = self.cluster.call(&attempt, api.get(name)).await?;
         Ok(NamespaceMeta::of(&object))
     }
@@ -162,7 +157,7 @@ impl NamespaceWatch {
             writer,
             mut teller,
         } = self;
-        let attempt = Attempt::new("watch", NAMESPACES);
+        let attempt = Attempt::new("watch", ResourceName::NAMESPACES);
         let api: Api<Namespace> = Api::all(cluster.client());
         let changes = cluster
             .watch(api, watcher::Config::default())

@@ -11,9 +11,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cluster::annotating::{Annotator, PODS, Wanted};
+use crate::cluster::annotating::{Annotator, Wanted};
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError};
+use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 use crate::cluster::metrics::ClusterMetrics;
 use crate::cluster::namespaces::Changed;
 use crate::telemetry::in_full;
@@ -68,7 +68,7 @@ impl PodRefresher {
 
     async fn namespace(&self, namespace: &str) -> Result<(), ClusterError> {
         let api = self.annotator.api(namespace);
-        let attempt = Attempt::new("list", PODS).within(namespace);
+        let attempt = Attempt::new("list", ResourceName::PODS).within(namespace);
         let mut pace = interval(BETWEEN_PATCHES);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut page = ListParams::default().limit(PAGE);

@@ -15,10 +15,6 @@ use crate::cluster::client::Cluster;
 use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 use crate::telemetry::in_full;
 
-const SECRETS: ResourceName = ResourceName {
-    plural: "secrets",
-    group: "",
-};
 /// An admission waits no longer than this for the sake of a warning.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// A Deployment's pods ask for the same Secret within seconds.
@@ -92,7 +88,9 @@ impl Secrets {
 
     async fn ask(&self, namespace: &str, name: &str) -> Result<SecretKeys, ClusterError> {
         let api: Api<Secret> = Api::namespaced(self.cluster.client(), namespace);
-        let attempt = Attempt::new("get", SECRETS).within(namespace).on(name);
+        let attempt = Attempt::new("get", ResourceName::SECRETS)
+            .within(namespace)
+            .on(name);
         Ok(
             match self.cluster.call(&attempt, api.get_opt(name)).await? {
                 None => SecretKeys::Missing,

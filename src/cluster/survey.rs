@@ -8,26 +8,7 @@ use super::client::Cluster;
 use super::failure::{Attempt, ClusterError, ResourceName};
 use super::istio::{KINDS, VERSION};
 
-const NAMESPACES: ResourceName = ResourceName {
-    plural: "namespaces",
-    group: "",
-};
-const PODS: ResourceName = ResourceName {
-    plural: "pods",
-    group: "",
-};
-const CONFIG_MAPS: ResourceName = ResourceName {
-    plural: "configmaps",
-    group: "",
-};
-const SECRETS: ResourceName = ResourceName {
-    plural: "secrets",
-    group: "",
-};
-const WEBHOOKS: ResourceName = ResourceName {
-    plural: "mutatingwebhookconfigurations",
-    group: "admissionregistration.k8s.io",
-};
+const CONFIG_MAPS: ResourceName = ResourceName::core("configmaps");
 
 /// How many pods are asked for at once.
 const PAGE: usize = 500;
@@ -48,7 +29,7 @@ impl Survey {
     /// # Errors
     /// When the API server cannot be asked or refuses.
     pub async fn namespace(&self, name: &str) -> Result<Option<Value>, ClusterError> {
-        let attempt = Attempt::new("get", NAMESPACES).on(name);
+        let attempt = Attempt::new("get", ResourceName::NAMESPACES).on(name);
         self.get(&format!("/api/v1/namespaces/{name}"), attempt)
             .await
     }
@@ -58,7 +39,7 @@ impl Survey {
     /// # Errors
     /// When the API server cannot be asked or refuses.
     pub async fn pod(&self, namespace: &str, name: &str) -> Result<Option<Value>, ClusterError> {
-        self.namespaced(PODS, namespace, name).await
+        self.namespaced(ResourceName::PODS, namespace, name).await
     }
 
     /// Looks at a ConfigMap.
@@ -78,7 +59,8 @@ impl Survey {
     /// # Errors
     /// When the API server cannot be asked or refuses.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Value>, ClusterError> {
-        self.namespaced(SECRETS, namespace, name).await
+        self.namespaced(ResourceName::SECRETS, namespace, name)
+            .await
     }
 
     /// Looks at a MutatingWebhookConfiguration.
@@ -86,8 +68,9 @@ impl Survey {
     /// # Errors
     /// When the API server cannot be asked or refuses.
     pub async fn webhook(&self, name: &str) -> Result<Option<Value>, ClusterError> {
-        let path = format!("/apis/{}/v1/{}/{name}", WEBHOOKS.group, WEBHOOKS.plural);
-        self.get(&path, Attempt::new("get", WEBHOOKS).on(name))
+        let webhooks = ResourceName::WEBHOOKS;
+        let path = format!("/apis/{}/v1/{}/{name}", webhooks.group, webhooks.plural);
+        self.get(&path, Attempt::new("get", webhooks).on(name))
             .await
     }
 
@@ -96,7 +79,7 @@ impl Survey {
     /// # Errors
     /// When the API server cannot be asked or refuses.
     pub async fn pods(&self, namespace: &str) -> Result<Vec<Value>, ClusterError> {
-        let attempt = Attempt::new("list", PODS).within(namespace);
+        let attempt = Attempt::new("list", ResourceName::PODS).within(namespace);
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         self.list(&path, &attempt).await
     }

@@ -13,11 +13,6 @@ use crate::cluster::client::{Cluster, Sightings};
 use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
 use crate::telemetry::in_full;
 
-const SECRETS: ResourceName = ResourceName {
-    plural: "secrets",
-    group: "",
-};
-
 /// Reads, writes and watches one Secret.
 pub(super) struct SecretClient {
     cluster: Cluster,
@@ -116,7 +111,7 @@ impl SecretClient {
     }
 
     fn attempt(&self, verb: &'static str) -> Attempt {
-        Attempt::new(verb, SECRETS)
+        Attempt::new(verb, ResourceName::SECRETS)
             .within(&self.namespace)
             .on(&self.name)
     }
