@@ -226,6 +226,21 @@ async fn a_key_overwritten_with_garbage_is_replaced() {
 }
 
 #[tokio::test]
+async fn without_the_permission_to_get_the_secret_the_watch_is_believed() {
+    let server = installed().await;
+    server.store.forbid("get", "secrets");
+    let mut replica = Replica::start(&server, &TestClock::default(), policy());
+    replica.accepted().await;
+    let before = replica.leaf();
+    server.store.edit(&secret(), "kubectl-edit", |object| {
+        object["data"]["ca.key"] = "bm8ga2V5".into();
+    });
+    replica.shows_another(&before).await;
+    replica.accepted().await;
+    assert!(server.store.count("get", "secrets", 403) >= 1);
+}
+
+#[tokio::test]
 async fn nothing_changes_while_the_api_server_is_away_and_what_is_due_follows() {
     let mut server = installed().await;
     let clock = TestClock::default();
