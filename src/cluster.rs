@@ -28,6 +28,7 @@ pub mod jobs;
 pub mod life;
 pub mod metrics;
 pub mod namespaces;
+mod object;
 pub mod pods;
 pub mod secrets;
 pub mod serving;

@@ -3,118 +3,38 @@
 //! ours, by server-side apply with a field manager of its own, so GitOps tools see no drift.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::ExponentialBackoff;
 use futures::StreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cluster::bundle::schedule::Schedule;
+use crate::cluster::bundle::trusted::Fault;
 use crate::cluster::certificates::Issued;
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
+use crate::cluster::failure::{ClusterError, ResourceName};
 use crate::cluster::metrics::ClusterMetrics;
+use crate::cluster::object::ObjectClient;
 use crate::telemetry::in_full;
+
+mod schedule;
+mod trusted;
+
+pub use trusted::{Bundle, WebhookBundle};
 
 /// The name under which the API server records our ownership of `caBundle`.
 pub const FIELD_MANAGER: &str = "mtls-injector-ca";
 
-/// Somebody who keeps overwriting the bundle is answered at most this slowly.
-const SLOWEST_HEALING: Duration = Duration::from_secs(5);
-
-/// What the API server was last seen to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bundle {
-    /// Not seen yet.
-    Unknown,
-    /// There is no such MutatingWebhookConfiguration.
-    Absent,
-    /// The CAs of each of its webhooks.
-    Present(Vec<WebhookBundle>),
-}
-
-/// The CAs that one webhook is verified with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookBundle {
-    /// The name of the webhook.
-    pub webhook: String,
-    /// Its `caBundle`, PEM; empty when it is not set.
-    pub pem: Vec<u8>,
-    /// The certificates in it that can be read.
-    pub anchors: Vec<CertificateDer<'static>>,
-}
-
-impl Bundle {
-    fn of(object: Option<&MutatingWebhookConfiguration>) -> Self {
-        let Some(object) = object else {
-            return Self::Absent;
-        };
-        let webhooks = object.webhooks.iter().flatten().map(|webhook| {
-            let pem = webhook
-                .client_config
-                .ca_bundle
-                .clone()
-                .map(|bytes| bytes.0)
-                .unwrap_or_default();
-            let anchors = CertificateDer::pem_slice_iter(&pem)
-                .filter_map(Result::ok)
-                .collect();
-            WebhookBundle {
-                webhook: webhook.name.clone(),
-                pem,
-                anchors,
-            }
-        });
-        Self::Present(webhooks.collect())
-    }
-}
-
-/// What is wrong with the bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// A CA that is needed now is not in it.
-    Lacking,
-    /// All that we know of is in it, and something more: another replica may know better.
-    Surplus,
-}
-
-impl Fault {
-    fn of(bundle: &Bundle, wanted: &Issued) -> Option<Self> {
-        let Bundle::Present(webhooks) = bundle else {
-            return None;
-        };
-        let pem = wanted.bundle();
-        if webhooks.iter().all(|webhook| webhook.pem == pem.as_bytes()) {
-            return None;
-        }
-        let lacks = |webhook: &WebhookBundle| {
-            wanted
-                .anchors
-                .iter()
-                .any(|anchor| !webhook.anchors.contains(anchor))
-        };
-        Some(if webhooks.iter().any(lacks) {
-            Self::Lacking
-        } else {
-            Self::Surplus
-        })
-    }
-}
-
 /// Watches the bundle and, when it is ours to keep, heals it.
 pub struct BundleKeeper {
     cluster: Cluster,
-    /// The name of the MutatingWebhookConfiguration.
-    name: String,
+    webhooks: ObjectClient<MutatingWebhookConfiguration>,
     /// The CAs to put in; `None` when somebody else keeps the bundle (cert-manager).
     wanted: Option<watch::Receiver<Option<Arc<Issued>>>>,
     metrics: ClusterMetrics,
@@ -127,7 +47,7 @@ impl BundleKeeper {
     pub fn observing(cluster: &Cluster, name: &str, metrics: &ClusterMetrics) -> Self {
         Self {
             cluster: cluster.clone(),
-            name: name.to_owned(),
+            webhooks: ObjectClient::cluster_wide(cluster, ResourceName::WEBHOOKS, name),
             wanted: None,
             metrics: metrics.clone(),
             bundle: watch::Sender::new(Bundle::Unknown),
@@ -156,15 +76,16 @@ impl BundleKeeper {
 
     /// Watches and heals until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let attempt = Attempt::new("watch", ResourceName::WEBHOOKS).on(&self.name);
-        let mut sightings = self.cluster.watch_one(self.api(), &self.name, attempt);
+        let mut sightings = self.webhooks.watch();
         let mut schedule = Schedule::new(&self.cluster);
         let mut seen: Option<Option<MutatingWebhookConfiguration>> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 sighting = sightings.next() => match sighting {
-                    Some(Ok(object)) => seen = Some(object),
+                    Some(Ok(sighted)) => {
+                        seen = Some(self.webhooks.newest(seen.take(), sighted).await);
+                    }
                     Some(Err(error)) => {
                         warn!(error = in_full(&error), "webhook watch failed");
                         continue;
@@ -208,7 +129,10 @@ impl BundleKeeper {
                     .bundle_patches
                     .with_label_values(&["patched"])
                     .inc();
-                info!(webhook.configuration = self.name, "caBundle written");
+                info!(
+                    webhook.configuration = self.webhooks.name(),
+                    "caBundle written"
+                );
             }
             Err(error) => {
                 schedule.failed();
@@ -231,12 +155,7 @@ impl BundleKeeper {
     }
 
     async fn refresh(&self, object: &mut Option<MutatingWebhookConfiguration>) {
-        let attempt = Attempt::new("get", ResourceName::WEBHOOKS).on(&self.name);
-        match self
-            .cluster
-            .call(&attempt, self.api().get_opt(&self.name))
-            .await
-        {
+        match self.webhooks.get().await {
             Ok(current) => *object = current,
             Err(error) => warn!(error = in_full(&error), "webhook not read"),
         }
@@ -260,22 +179,13 @@ impl BundleKeeper {
             "kind": "MutatingWebhookConfiguration",
             // With the version that we looked at, a webhook that was deleted or lost an entry in
             // the meantime is a conflict and not brought back as a stump.
-            "metadata": {"name": self.name, "resourceVersion": present.resource_version()},
+            "metadata": {"name": self.webhooks.name(), "resourceVersion": present.resource_version()},
             "webhooks": webhooks,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let attempt = Attempt::new("patch", ResourceName::WEBHOOKS).on(&self.name);
-        let api = self.api();
-        self.cluster
-            .call(
-                &attempt,
-                api.patch(&self.name, &params, &Patch::Apply(&ours)),
-            )
-            .await
-    }
-
-    fn api(&self) -> Api<MutatingWebhookConfiguration> {
-        Api::all(self.cluster.client())
+        let (api, patch) = (self.webhooks.api(), Patch::Apply(&ours));
+        let applying = api.patch(self.webhooks.name(), &params, &patch);
+        self.webhooks.call("patch", applying).await
     }
 }
 
@@ -287,74 +197,4 @@ async fn changed(wanted: &mut Option<watch::Receiver<Option<Arc<Issued>>>>) {
         return;
     }
     std::future::pending().await
-}
-
-/// When to heal: at once, but patiently with those who keep overwriting, and only after a while
-/// when another replica may be ahead of us.
-struct Schedule {
-    cluster: Cluster,
-    wake: Instant,
-    /// The next failure or repeated healing waits this long.
-    pauses: ExponentialBackoff,
-    not_before: Instant,
-    last_healed: Option<Instant>,
-    surplus_since: Option<Instant>,
-}
-
-impl Schedule {
-    fn new(cluster: &Cluster) -> Self {
-        let now = Instant::now();
-        Self {
-            cluster: cluster.clone(),
-            wake: now,
-            pauses: cluster.backoff(),
-            not_before: now,
-            last_healed: None,
-            surplus_since: None,
-        }
-    }
-
-    /// Whether to heal now; else sets the alarm.
-    fn is_due(&mut self, fault: Option<Fault>) -> bool {
-        let now = Instant::now();
-        let pace = self.cluster.pace();
-        let at = match fault {
-            None => {
-                self.surplus_since = None;
-                self.wake = now + pace.resync;
-                return false;
-            }
-            Some(Fault::Lacking) => self.not_before,
-            Some(Fault::Surplus) => self
-                .not_before
-                .max(*self.surplus_since.get_or_insert(now) + pace.settle),
-        };
-        self.wake = at;
-        at <= now
-    }
-
-    fn healed(&mut self) {
-        let now = Instant::now();
-        let quiet = self.cluster.pace().resync;
-        if self.last_healed.is_none_or(|last| now - last > quiet) {
-            self.pauses = self.cluster.backoff();
-        }
-        self.last_healed = Some(now);
-        self.surplus_since = None;
-        self.pause();
-    }
-
-    fn failed(&mut self) {
-        self.pause();
-    }
-
-    fn pause(&mut self) {
-        let pause = self
-            .pauses
-            .next()
-            .unwrap_or(SLOWEST_HEALING)
-            .min(SLOWEST_HEALING);
-        self.not_before = Instant::now() + pause;
-        self.wake = self.not_before;
-    }
 }

@@ -125,7 +125,7 @@ impl CertificateKeeper {
 
     /// Keeps the Secret in order until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut sightings = self.secret.watch();
+        let mut sightings = self.secret.object().watch();
         let mut pauses = self.cluster.backoff();
         let mut seen: Option<Option<Secret>> = None;
         let mut wake = Instant::now();
@@ -133,7 +133,9 @@ impl CertificateKeeper {
             tokio::select! {
                 () = stop.cancelled() => return,
                 sighting = sightings.next() => match sighting {
-                    Some(Ok(sighted)) => seen = Some(self.secret.newest(seen.take(), sighted).await),
+                    Some(Ok(sighted)) => {
+                        seen = Some(self.secret.object().newest(seen.take(), sighted).await);
+                    }
                     Some(Err(error)) => {
                         warn!(error = in_full(&error), "certificate watch failed");
                         continue;
@@ -184,7 +186,7 @@ impl CertificateKeeper {
                 }
                 Err(error) if error.is_conflict() || error.is_missing() => {
                     // Another replica was first: adopt what it wrote.
-                    *secret = self.secret.get().await?;
+                    *secret = self.secret.object().get().await?;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -3,11 +3,10 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{Event, ExponentialBackoff as StreamBackoff};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -72,10 +71,6 @@ impl Default for Pace {
         }
     }
 }
-
-/// What a watch of a single object knows: the object, or that there is none.
-pub(crate) type Sightings<K> =
-    Pin<Box<dyn Stream<Item = Result<Option<K>, ClusterError>> + Send + 'static>>;
 
 /// A connected API server.
 #[derive(Clone)]
@@ -172,35 +167,6 @@ impl Cluster {
     {
         watcher(api, config.timeout(WATCH_SECONDS))
             .backoff(StreamBackoff::from(self.backoff_builder()))
-    }
-
-    /// Watches a single object. The first item, and every one after a lost watch, tells whether
-    /// the object is there.
-    pub(crate) fn watch_one<K>(&self, api: Api<K>, name: &str, attempt: Attempt) -> Sightings<K>
-    where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    {
-        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut listed = None;
-        self.watch(api, only)
-            .filter_map(move |event| {
-                let sighting = match event {
-                    Err(error) => Some(Err(ClusterError::of_watch(&attempt, error))),
-                    Ok(Event::Apply(object)) => Some(Ok(Some(object))),
-                    Ok(Event::Delete(_)) => Some(Ok(None)),
-                    Ok(Event::Init) => {
-                        listed = None;
-                        None
-                    }
-                    Ok(Event::InitApply(object)) => {
-                        listed = Some(object);
-                        None
-                    }
-                    Ok(Event::InitDone) => Some(Ok(listed.take())),
-                };
-                std::future::ready(sighting)
-            })
-            .boxed()
     }
 
     fn backoff_builder(&self) -> ExponentialBuilder {

@@ -72,6 +72,29 @@ async fn a_foreign_ca_beside_ours_is_taken_out() {
     replica.accepted().await;
 }
 
+#[tokio::test]
+async fn a_late_watch_does_not_bring_an_old_bundle_back() {
+    let webhooks = "mutatingwebhookconfigurations";
+    let server = installed().await;
+    server.store.delay_watches(webhooks);
+    let clock = TestClock::default();
+    let mut replica = Replica::start(&server, &clock, long_lived());
+    replica.accepted().await;
+    let before = replica.leaf();
+    clock.advance(2 * 365 * DAY + HOUR);
+    replica.shows_another(&before).await;
+
+    server.store.resume_watches(webhooks);
+    server
+        .until("a look at what counts", |store| {
+            (store.count("get", webhooks, 200) >= 1).then_some(())
+        })
+        .await;
+    let conflicts = server.store.count("patch", webhooks, 409);
+    assert_eq!(conflicts, 0, "it wrote what it had written");
+    assert!(each_bundle_has(&server.store, 2));
+}
+
 /// The bundle with itself appended: more than is wanted, nothing lacking.
 fn twice(base64: &str) -> String {
     use base64::Engine as _;

@@ -286,12 +286,3 @@ async fn assert_refused(server: &ApiServer) {
     let version = mtls_injector::cluster::namespaces::Namespaces::new(&error).0;
     version.look_up("anything").await.unwrap_err();
 }
-
-/// Leaf and CA of one life, so that an old leaf is still valid when the CA is replaced.
-fn long_lived() -> mtls_injector::cluster::certificates::stored::CertificatePolicy {
-    let policy = policy();
-    mtls_injector::cluster::certificates::stored::CertificatePolicy {
-        leaf_life: policy.ca_life,
-        ..policy
-    }
-}

@@ -76,6 +76,15 @@ pub(crate) fn policy() -> CertificatePolicy {
     CertificatePolicy::for_service("mtls-injector", NAMESPACE)
 }
 
+/// Leaf and CA of one life, so that an old leaf is still valid when the CA is replaced.
+pub(crate) fn long_lived() -> CertificatePolicy {
+    let policy = policy();
+    CertificatePolicy {
+        leaf_life: policy.ca_life,
+        ..policy
+    }
+}
+
 /// A running replica; dropping it stops it.
 pub(crate) struct Replica {
     pub(crate) shown: Shown,
