@@ -1,7 +1,5 @@
 //! From start to end: readiness, reload, drain.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,24 +40,17 @@ async fn a_listener_that_cannot_be_bound_fails_alone_and_is_bound_later() {
 
 #[tokio::test]
 async fn a_drain_finishes_requests_in_flight_and_then_ends_with_0() {
-    let upstream = stub::listen(|mut tcp| async move {
-        stub::read_head(&mut tcp).await;
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
-            .await
-            .unwrap();
-    })
-    .await;
+    let upstream = stub::Patient::start().await;
     let port = free_port();
-    let config = json!({"egress": [plain(port, upstream.port(), "http")]});
+    let config = json!({"egress": [plain(port, upstream.address.port(), "http")]});
     let mut proxy = Proxy::start(&config).await;
     let mut busy = TcpStream::connect(local(port)).await.unwrap();
-    busy.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+    busy.write_all(b"GET /long HTTP/1.1\r\nHost: a.example\r\n\r\n")
         .await
         .unwrap();
-    let open = "mtls_proxy_open_connections";
-    eventually("it is open", async || proxy.metric(open).await == 1).await;
+    upstream.asked().await;
     let mut idle = TcpStream::connect(local(port)).await.unwrap();
+    let open = "mtls_proxy_open_connections";
     eventually("both are open", async || proxy.metric(open).await == 2).await;
     proxy.signal("TERM");
     eventually("it is not ready", async || {
@@ -71,6 +62,7 @@ async fn a_drain_finishes_requests_in_flight_and_then_ends_with_0() {
         TcpStream::connect(local(port)).await.is_err()
     })
     .await;
+    upstream.answer();
     let mut answer = String::new();
     busy.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");

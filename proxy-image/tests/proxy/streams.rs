@@ -1,6 +1,5 @@
 //! HTTP/2 when the process ends, and attempts that are made again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +10,6 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 
 use crate::harness::{PATIENCE, Proxy, eventually, get, local};
 use crate::ports::free_port;
@@ -26,11 +24,9 @@ fn plain(port: u16, target: u16) -> Value {
 
 #[tokio::test]
 async fn a_drain_lets_streams_end_and_begins_no_other() {
-    let (asked, may_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (ask, answer) = (Arc::clone(&asked), Arc::clone(&may_answer));
-    let upstream = stub::listen(move |tcp| serve(tcp, Arc::clone(&ask), Arc::clone(&may_answer)));
+    let upstream = stub::Patient::start().await;
     let port = free_port();
-    let route = plain(port, upstream.await.port());
+    let route = plain(port, upstream.address.port());
     let mut proxy = Proxy::start(&json!({"egress": [route]})).await;
     let [mut busy, mut idle] = [connect(port).await, connect(port).await];
     // Who was answered was accepted: a drain resets what still waits in the kernel's queue.
@@ -38,7 +34,7 @@ async fn a_drain_lets_streams_end_and_begins_no_other() {
     assert_eq!(first.await.unwrap().status(), 204);
     let answered = busy.sender.send_request(request("/long"));
     let drained = async {
-        asked.notified().await;
+        upstream.asked().await;
         proxy.signal("TERM");
         // GOAWAY: who has nothing to wait for is let go, and nobody begins anything new.
         let ended = tokio::time::timeout(PATIENCE, idle.driver.join_next()).await;
@@ -52,25 +48,12 @@ async fn a_drain_lets_streams_end_and_begins_no_other() {
             busy.sender.send_request(request("/late")).await.is_err()
         })
         .await;
-        answer.notify_one();
+        upstream.answer();
     };
     let (answered, ()) = tokio::join!(answered, drained);
     let body = answered.unwrap().into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "done");
     assert_eq!(proxy.ended().await.code(), Some(0));
-}
-
-/// Answers one request: at once, but `/long` only when it may.
-async fn serve(mut tcp: TcpStream, asked: Arc<Notify>, may_answer: Arc<Notify>) {
-    let head = stub::read_head(&mut tcp).await;
-    let answer: &[u8] = if head.starts_with("GET /long ") {
-        asked.notify_one();
-        may_answer.notified().await;
-        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone"
-    } else {
-        b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
-    };
-    tcp.write_all(answer).await.unwrap();
 }
 
 fn request(path: &str) -> Request<Empty<Bytes>> {

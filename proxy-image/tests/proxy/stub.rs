@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
-use crate::harness::local;
+use crate::harness::{PATIENCE, local};
 
 /// Listens, and serves each connection with `serve`.
 pub(crate) async fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
@@ -36,6 +37,53 @@ pub(crate) async fn read_head(tcp: &mut TcpStream) -> String {
         }
     }
     String::from_utf8(head).unwrap()
+}
+
+/// An upstream that answers at once, but `/long` only when it is let.
+pub(crate) struct Patient {
+    pub(crate) address: SocketAddr,
+    asked: Arc<Notify>,
+    may_answer: Arc<Notify>,
+}
+
+impl Patient {
+    pub(crate) async fn start() -> Self {
+        let (asked, may_answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (ask, wait) = (Arc::clone(&asked), Arc::clone(&may_answer));
+        let address = listen(move |tcp| Self::serve(tcp, Arc::clone(&ask), Arc::clone(&wait)));
+        Self {
+            address: address.await,
+            asked,
+            may_answer,
+        }
+    }
+
+    /// Waits until `/long` is asked for.
+    pub(crate) async fn asked(&self) {
+        let asked = tokio::time::timeout(PATIENCE, self.asked.notified());
+        asked.await.expect("/long is asked for in time");
+    }
+
+    /// Lets `/long` be answered: `done`.
+    pub(crate) fn answer(&self) {
+        self.may_answer.notify_one();
+    }
+
+    async fn serve(mut tcp: TcpStream, asked: Arc<Notify>, may_answer: Arc<Notify>) {
+        loop {
+            let head = read_head(&mut tcp).await;
+            let answer: &[u8] = if head.is_empty() {
+                return;
+            } else if head.starts_with("GET /long ") {
+                asked.notify_one();
+                may_answer.notified().await;
+                b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone"
+            } else {
+                b"HTTP/1.1 204 No Content\r\n\r\n"
+            };
+            tcp.write_all(answer).await.unwrap();
+        }
+    }
 }
 
 /// An upstream that answers every request with its head as the body, and remembers the heads.
