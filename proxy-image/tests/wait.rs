@@ -1,10 +1,12 @@
 //! `mtls-proxy wait`, which holds an application until its proxy is ready: the real binary, twice.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
+
+mod ports;
 
 /// A proxy that ends with the test.
 struct Running(Child);
@@ -37,11 +39,12 @@ fn says_what_a_proxy_still_lacks_when_the_time_is_up() {
         missing.display()
     );
     let _proxy = run(folder.path(), &config, admin, control);
-    let output = wait(admin, "2s").output().expect("mtls-proxy wait");
+    // Long enough for the proxy to start on a machine that is busy.
+    let output = wait(admin, "5s").output().expect("mtls-proxy wait");
     assert_eq!(output.status.code(), Some(1));
     let text = error(&output);
     assert!(
-        text.starts_with("mtls-proxy: not ready after 2s: "),
+        text.starts_with("mtls-proxy: not ready after 5s: "),
         "{text}"
     );
     assert!(text.contains(&missing.display().to_string()), "{text}");
@@ -80,8 +83,7 @@ fn run(folder: &Path, config: &str, admin: SocketAddr, control: SocketAddr) -> R
 }
 
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("a bound address")
+    SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free_port()))
 }
 
 fn error(output: &Output) -> String {

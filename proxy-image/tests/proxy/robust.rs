@@ -85,10 +85,11 @@ async fn out_of_file_descriptors_it_waits_and_recovers() {
 #[tokio::test]
 async fn a_backend_that_is_down_resets_is_slow_and_comes_back_is_told_as_it_is() {
     let backend = free_port();
-    let listen = free_port();
-    let mut route = plain(listen, local(backend), "http");
-    route["timeouts"] = json!({"request": "300ms"});
-    let _proxy = Proxy::start(&json!({"egress": [route]})).await;
+    let (listen, hurried) = (free_port(), free_port());
+    let mut hasty = plain(hurried, local(backend), "http");
+    hasty["timeouts"] = json!({"request": "300ms"});
+    let routes = [plain(listen, local(backend), "http"), hasty];
+    let _proxy = Proxy::start(&json!({"egress": routes})).await;
     let answer = get(local(listen), "/").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "down: {answer}");
 
@@ -104,7 +105,7 @@ async fn a_backend_that_is_down_resets_is_slow_and_comes_back_is_told_as_it_is()
     assert!(answer.starts_with("HTTP/1.1 502 "), "reset: {answer}");
     assert!(answer.contains("upstream_broken"), "{answer}");
 
-    let (slow, answer) = tokio::join!(socket.accept(), get(local(listen), "/"));
+    let (slow, answer) = tokio::join!(socket.accept(), get(local(hurried), "/"));
     assert!(answer.starts_with("HTTP/1.1 504 "), "slow: {answer}");
     assert!(
         answer.contains("no answer from the upstream within 300 ms"),
@@ -129,7 +130,7 @@ async fn abortive_closes_and_churn_leave_no_file_descriptor_behind() {
     let (web, raw) = (free_port(), free_port());
     let echo = stub::echo().await;
     let mut quick = plain(web, upstream, "http");
-    quick["timeouts"] = json!({"idle": "500ms"});
+    quick["timeouts"] = json!({"idle": "2s"});
     let config = json!({"egress": [quick, plain(raw, echo, "tcp")]});
     let proxy = Proxy::start(&config).await;
     get(local(web), "/").await;
