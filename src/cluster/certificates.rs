@@ -21,11 +21,11 @@ use crate::cluster::certificates::authority::{
     Anchor, CertificateError, Validity, certificates_pem,
 };
 use crate::cluster::certificates::plan::{Plan, plan};
-use crate::cluster::certificates::secret::SecretClient;
 use crate::cluster::certificates::stored::{CertificatePolicy, Entries, Stored};
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::ClusterError;
+use crate::cluster::failure::{ClusterError, ResourceName};
 use crate::cluster::metrics::ClusterMetrics;
+use crate::cluster::object::ObjectClient;
 use crate::telemetry::in_full;
 
 pub mod authority;
@@ -95,7 +95,7 @@ enum StepError {
 /// Keeps the Secret in order and reports what it holds.
 pub struct CertificateKeeper {
     cluster: Cluster,
-    secret: SecretClient,
+    secret: ObjectClient<Secret>,
     keeping: Keeping,
     metrics: ClusterMetrics,
     issued: watch::Sender<Option<Arc<Issued>>>,
@@ -107,9 +107,12 @@ impl CertificateKeeper {
     /// Makes a keeper that knows nothing yet.
     #[must_use]
     pub fn new(cluster: &Cluster, keeping: Keeping, metrics: &ClusterMetrics) -> Self {
+        let Keeping {
+            namespace, secret, ..
+        } = &keeping;
         Self {
             cluster: cluster.clone(),
-            secret: SecretClient::new(cluster, &keeping),
+            secret: ObjectClient::within(cluster, ResourceName::SECRETS, namespace, secret),
             keeping,
             metrics: metrics.clone(),
             issued: watch::Sender::new(None),
@@ -125,7 +128,7 @@ impl CertificateKeeper {
 
     /// Keeps the Secret in order until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut sightings = self.secret.object().watch();
+        let mut sightings = self.secret.watch();
         let mut pauses = self.cluster.backoff();
         let mut seen: Option<Option<Secret>> = None;
         let mut wake = Instant::now();
@@ -134,7 +137,7 @@ impl CertificateKeeper {
                 () = stop.cancelled() => return,
                 sighting = sightings.next() => match sighting {
                     Some(Ok(sighted)) => {
-                        seen = Some(self.secret.object().newest(seen.take(), sighted).await);
+                        seen = Some(self.secret.newest(seen.take(), sighted).await);
                     }
                     Some(Err(error)) => {
                         warn!(error = in_full(&error), "certificate watch failed");
@@ -175,7 +178,7 @@ impl CertificateKeeper {
                 warn!(flaw = %flaw, secret = self.keeping.secret, "entry of the Secret not usable");
             }
             let next = step.apply(stored, &self.keeping.policy, now)?;
-            match self.secret.write(secret.as_ref(), &next.entries()).await {
+            match secret::write(&self.secret, secret.as_ref(), &next.entries()).await {
                 Ok(written) => {
                     *secret = Some(written);
                     self.metrics
@@ -186,7 +189,7 @@ impl CertificateKeeper {
                 }
                 Err(error) if error.is_conflict() || error.is_missing() => {
                     // Another replica was first: adopt what it wrote.
-                    *secret = self.secret.object().get().await?;
+                    *secret = self.secret.get().await?;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -66,6 +66,10 @@ where
         }
     }
 
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

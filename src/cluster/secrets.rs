@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures::future;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::cluster::client::Cluster;
-use crate::cluster::failure::{Attempt, ClusterError, ResourceName};
+use crate::cluster::failure::{ClusterError, ResourceName};
+use crate::cluster::object::ObjectClient;
 use crate::telemetry::in_full;
 
 /// An admission waits no longer than this for the sake of a warning.
@@ -87,18 +87,14 @@ impl Secrets {
     }
 
     async fn ask(&self, namespace: &str, name: &str) -> Result<SecretKeys, ClusterError> {
-        let api: Api<Secret> = Api::namespaced(self.cluster.client(), namespace);
-        let attempt = Attempt::new("get", ResourceName::SECRETS)
-            .within(namespace)
-            .on(name);
-        Ok(
-            match self.cluster.call(&attempt, api.get_opt(name)).await? {
-                None => SecretKeys::Missing,
-                Some(secret) => {
-                    SecretKeys::Present(secret.data.unwrap_or_default().into_keys().collect())
-                }
-            },
-        )
+        let secret: ObjectClient<Secret> =
+            ObjectClient::within(&self.cluster, ResourceName::SECRETS, namespace, name);
+        Ok(match secret.get().await? {
+            None => SecretKeys::Missing,
+            Some(secret) => {
+                SecretKeys::Present(secret.data.unwrap_or_default().into_keys().collect())
+            }
+        })
     }
 
     fn remembered(&self, namespace: &str, name: &str) -> Option<SecretKeys> {
