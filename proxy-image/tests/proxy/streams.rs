@@ -53,6 +53,8 @@ async fn a_drain_lets_streams_end_and_begins_no_other() {
     let (answered, ()) = tokio::join!(answered, drained);
     let body = answered.unwrap().into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "done");
+    let late = busy.sender.send_request(request("/late")).await;
+    assert!(late.is_err(), "a request after GOAWAY: {late:?}");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
